@@ -1,0 +1,45 @@
+# The front door. Every target sets up what it needs; `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench generate lock clean
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+setup: $(READY) ## make .venv with every pinned dependency (the other targets do it by themselves)
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "hitl needs Python 3.11 or newer, this is %d.%d; try: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## the main job on this machine: a dozen calls, some of them yours to decide
+	$(BIN)/hitl demo
+
+test: $(READY) ## unit, tables, properties, life cycle, integration
+	$(BIN)/python -m pytest -n auto
+
+check: $(READY) ## format, lint, types, import contracts, generated files, protos
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint proto
+	./proto/generate --check
+
+bench: $(READY) ## the budgets of docs/benchmarks.md, as ratios side by side in one run
+	$(BIN)/python -m benchmarks
+
+generate: $(READY) ## write the generated stubs again
+	./proto/generate
+
+lock: $(READY) ## write requirements/dev.txt again from pyproject.toml
+	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-options --no-header --extra sidecar --extra operator --extra cli --output-file requirements/dev.txt pyproject.toml requirements/dev.in
+
+clean: ## remove .venv and caches of this checkout
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

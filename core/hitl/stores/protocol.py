@@ -1,0 +1,61 @@
+"""What every store of approval requests promises. `tests/stores/contract.py` checks each promise on each store."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from hitl.approvals.requests import ApprovalRequest, Decision, Note, RequestSpec, RequestStatus
+
+
+class RequestReader(Protocol):
+    """What both sides may do."""
+
+    async def get(self, namespace: str, name: str) -> ApprovalRequest:
+        """The request as it is now, read live. NotFound if there is none."""
+        ...
+
+    async def list(self, namespace: str | None = None, *, pending_only: bool = False) -> list[ApprovalRequest]:
+        """All requests of a namespace (None: of all), oldest first. pending_only: Pending and Approved ones."""
+        ...
+
+    def watch(self, namespace: str | None = None) -> AsyncIterator[ApprovalRequest]:
+        """Each request whenever it was created or changed after the call; every change is seen, the last one always is.
+
+        Several changes between two looks may arrive as one. Ends only by being closed.
+        """
+        ...
+
+
+class ApprovalStore(RequestReader, Protocol):
+    """The operator's side: the only one that creates requests and writes outcomes."""
+
+    async def create(self, namespace: str, name: str, spec: RequestSpec, status: RequestStatus) -> ApprovalRequest:
+        """Store a new request; the store gives uid, version and creation time. AlreadyExists if the name is taken."""
+        ...
+
+    async def write_status(self, request: ApprovalRequest, status: RequestStatus) -> ApprovalRequest:
+        """Compare-and-set: write `status` if `request.version` is still the stored one.
+
+        Conflict if it is not; NotFound if the request is gone; Refused if the life cycle forbids the step
+        (`approvals.transitions.guard`), whoever asks.
+        """
+        ...
+
+    async def delete(self, request: ApprovalRequest) -> None:
+        """Remove it. NotFound if it is gone. Only clean-up calls this, after the archive has it."""
+        ...
+
+
+class ReviewerStore(RequestReader, Protocol):
+    """The reviewer's side: adds exactly one's own entry, nothing else."""
+
+    async def decide(self, namespace: str, name: str, decision: Decision) -> ApprovalRequest:
+        """Append one decision, stamping its time.
+
+        NotFound; NoLongerPending once an outcome is True; Refused for a second decision of one reviewer;
+        InvalidDecision where digest or uid are not the request's.
+        """
+        ...
+
+    async def note(self, namespace: str, name: str, note: Note) -> ApprovalRequest:
+        """Append one note, stamping its time. Errors as `decide`; Refused past eight notes of one reviewer."""
+        ...

@@ -1,0 +1,1 @@
+"""Generated from proto/hitl/v1 by `make generate`; never edited."""
