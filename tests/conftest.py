@@ -1,0 +1,1 @@
+"""Fixtures for all tiers; what one tier needs alone stands in its own folder."""
