@@ -5,6 +5,7 @@
     │   ├── InvalidCall         a tool call that cannot be read in exactly one way
     │   ├── InvalidPolicy       policies or tool servers, with every problem found
     │   ├── InvalidSettings     an operator's settings file
+    │   ├── InvalidPeople       reviewers.yaml or a reviewer's key file
     │   └── InvalidDecision     a decision that the request cannot take (digest, patch, reason)
     ├── EvaluationFailed        a rule could not be evaluated: the call is denied, never allowed
     ├── Unavailable             the gate cannot answer now; carries a reason code
@@ -65,6 +66,10 @@ class InvalidPolicy(InvalidInput):
 
 class InvalidSettings(InvalidInput):
     """The settings file has an unknown key or a value out of range."""
+
+
+class InvalidPeople(InvalidInput):
+    """reviewers.yaml cannot be read in exactly one way, or a reviewer's key file is not fit to sign with."""
 
 
 class InvalidDecision(InvalidInput):

@@ -308,6 +308,9 @@ class Config:
         revision: SHA-256 over the document's JCS and the compiler version, hex.
         policies: namespaced ones, sorted by name; baseline: cluster ones, sorted by name.
         tool_servers: keyed by normalised server name.
+        floor: the least action any verdict may take, whatever the policies say, unless it runs as Monitor or AuditOnly;
+            the hub sets Confirm once an invalid update has been left standing for `invalidGrace` (SECURITY C6).
+            In the document: ``"floor": "Confirm"``, absent otherwise.
     """
 
     revision: str
@@ -318,3 +321,4 @@ class Config:
     baseline: tuple[Policy, ...] = ()
     tool_servers: Mapping[str, ToolServer] = field(default_factory=dict)
     settings: Settings = Settings()
+    floor: Action | None = None
