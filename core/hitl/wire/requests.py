@@ -1,0 +1,141 @@
+"""What has become of an approval request, as agents and sidecars are told."""
+
+from typing import Any, assert_never
+
+import orjson
+
+from hitl.approvals.requests import ApprovalRequest, CallShown, Decision, DecisionKind, Kind, RequestSpec, State
+from hitl.errors import InvalidInput
+from hitl.policy.verdicts import OnTimeout, Requirement, SecondFactor
+from hitl.v1 import gate_pb2
+
+_RESULTS = {
+    "": gate_pb2.RESULT_UNSPECIFIED,
+    "Succeeded": gate_pb2.RESULT_SUCCEEDED,
+    "Failed": gate_pb2.RESULT_FAILED,
+    "NotStarted": gate_pb2.RESULT_NOT_STARTED,
+}
+_RESULT_WORDS = {value: word for word, value in _RESULTS.items()}
+
+
+def outcome_of(request: ApprovalRequest) -> gate_pb2.Outcome:
+    """The state as stored. Settle first: a state is only written once somebody looked (DESIGN 8)."""
+    match request.status.state:
+        case State.PENDING:
+            return gate_pb2.OUTCOME_PENDING
+        case State.APPROVED if request.spec.kind is Kind.SUGGESTION:
+            return gate_pb2.OUTCOME_SUGGESTED  # a person did it; the agent never runs it
+        case State.APPROVED:
+            return gate_pb2.OUTCOME_APPROVED
+        case State.DENIED:
+            return gate_pb2.OUTCOME_DENIED
+        case State.EXPIRED:
+            return gate_pb2.OUTCOME_EXPIRED
+        case State.CANCELLED:
+            return gate_pb2.OUTCOME_CANCELLED
+        case State.CONSUMED:
+            return gate_pb2.OUTCOME_ALREADY_RELEASED
+        case other:
+            assert_never(other)
+
+
+def review_of(decision: Decision) -> gate_pb2.Review:
+    return gate_pb2.Review(
+        reviewer=decision.reviewer,
+        approved=decision.decision is not DecisionKind.DENIED,
+        reason=decision.reason,
+        category=str(decision.category or ""),
+    )
+
+
+def proof_of(decision: Decision) -> str:
+    """``type:signature`` for the audit log, empty where the API server vouches and nothing was signed."""
+    return f"{decision.proof.type}:{decision.proof.signature}" if decision.proof else ""
+
+
+def result_to_proto(word: str) -> gate_pb2.Result:
+    """`RequestStatus.result` on the wire; KeyError for a word that no sidecar could have reported."""
+    return _RESULTS[word]
+
+
+def result_from_proto(value: int) -> str:
+    """The word for `RequestStatus.result`; InvalidInput for a number that this release does not know."""
+    try:
+        return _RESULT_WORDS[gate_pb2.Result(value)]
+    except KeyError:
+        raise InvalidInput(f"result {value} is unknown here; send one of {', '.join(gate_pb2.Result.keys())}") from None
+
+
+def terms_to_json(spec: RequestSpec) -> bytes:
+    """What was approved, for `HoldResponse.terms_json`: everything the release compares with (I8) and an edit needs (D3)."""
+    return orjson.dumps(
+        {
+            "kind": spec.kind,
+            "tier": spec.tier,
+            "digest": spec.digest,
+            "requirements": [
+                {
+                    "name": r.name,
+                    "approvals": r.approvals,
+                    "anyOf": r.any_of,
+                    "secondFactor": r.second_factor,
+                    "orSecondPerson": r.or_second_person,
+                    "origin": r.origin,
+                }
+                for r in spec.requirements
+            ],
+            "timeout": spec.timeout,
+            "onTimeout": spec.on_timeout,
+            "denialsToEnd": spec.denials_to_end,
+            "denialCooldown": spec.denial_cooldown,
+            "reasonRequired": spec.reason_required,
+            "onBehalfOfMayApprove": spec.on_behalf_of_may_approve,
+            "excluded": spec.excluded,
+            "patchable": spec.patchable,
+        },
+        option=orjson.OPT_SORT_KEYS,
+    )
+
+
+def terms_from_json(document: bytes) -> RequestSpec:
+    """A spec of which only the terms are filled. InvalidInput for anything that `terms_to_json` would not have written."""
+    try:
+        terms: dict[str, Any] = orjson.loads(document)
+        return RequestSpec(
+            kind=Kind(terms["kind"]),
+            summary="",
+            requester="",
+            agent_pod="",
+            agent_pod_uid="",
+            service_account="",
+            workload="",
+            session_id="",
+            call=CallShown("", "", ""),
+            digest=terms["digest"],
+            key="",
+            sameness="",
+            tier=terms["tier"],
+            requirements=tuple(
+                Requirement(
+                    name=r["name"],
+                    approvals=r["approvals"],
+                    any_of=tuple(r["anyOf"]),
+                    second_factor=SecondFactor(r["secondFactor"]),
+                    or_second_person=r["orSecondPerson"],
+                    origin=r["origin"],
+                )
+                for r in terms["requirements"]
+            ),
+            timeout=terms["timeout"],
+            on_timeout=OnTimeout(terms["onTimeout"]),
+            denials_to_end=terms["denialsToEnd"],
+            denial_cooldown=terms["denialCooldown"],
+            reason_required=tuple(terms["reasonRequired"]),
+            on_behalf_of_may_approve=terms["onBehalfOfMayApprove"],
+            excluded=tuple(terms["excluded"]),
+            patchable=tuple(terms["patchable"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(
+            f"the hub sent terms that are not ours ({error!r}); hub and sidecar differ in release"
+        ) from error
