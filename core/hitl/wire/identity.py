@@ -1,7 +1,7 @@
 """Who a sidecar is: what it says of itself in standalone mode, and what the hub answers.
 
-On a cluster the token says who a sidecar is. Standalone has no token; the sidecar sends what it was started with as JSON in
-the metadata key `AGENT_METADATA`, and the hub believes it because both belong to one account (DESIGN 18, Standalone).
+On a cluster the token says who a sidecar is. Standalone has no token: the sidecar sends what it was started with as
+JSON in the metadata key `AGENT_METADATA`, and the hub believes it: both belong to one account (DESIGN 18).
 """
 
 from dataclasses import dataclass

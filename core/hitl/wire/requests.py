@@ -67,7 +67,7 @@ def result_from_proto(value: int) -> str:
 
 
 def terms_to_json(spec: RequestSpec) -> bytes:
-    """What was approved, for `HoldResponse.terms_json`: everything the release compares with (I8) and an edit needs (D3)."""
+    """What was approved, for `HoldResponse.terms_json`: what release compares with (I8) and an edit needs (D3)."""
     return orjson.dumps(
         {
             "kind": spec.kind,
@@ -98,7 +98,7 @@ def terms_to_json(spec: RequestSpec) -> bytes:
 
 
 def terms_from_json(document: bytes) -> RequestSpec:
-    """A spec of which only the terms are filled. InvalidInput for anything that `terms_to_json` would not have written."""
+    """A spec with nothing but terms. InvalidInput for anything that `terms_to_json` would not have written."""
     try:
         terms: dict[str, Any] = orjson.loads(document)
         return RequestSpec(

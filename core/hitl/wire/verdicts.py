@@ -11,7 +11,7 @@ def action_to_proto(action: Action | None) -> gate_pb2.Action:
 
 
 def action_from_proto(value: int) -> Action | None:
-    """None for ACTION_UNSPECIFIED; ValueError for a number that a newer peer invented: nobody may guess its strictness."""
+    """None for ACTION_UNSPECIFIED; ValueError for a newer peer's number: nobody may guess its strictness."""
     return None if value == gate_pb2.ACTION_UNSPECIFIED else Action(value)
 
 
