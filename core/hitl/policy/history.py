@@ -10,8 +10,8 @@ class History(Protocol):
         """Calls in the last minute: (of this tool and session, of the whole pod), this call not counted."""
         ...
 
-    def used(self, limit_id: str, key: str, now: float) -> float:
-        """How much of a limit's window is used up; ``inf`` while a lost state counts as exhausted."""
+    def used(self, limit_id: str, key: str, per: int, now: float) -> float:
+        """How much of a limit's window of `per` seconds is used up; ``inf`` while a lost state counts as exhausted."""
         ...
 
     def times_seen(self, name: str) -> int:
