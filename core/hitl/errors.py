@@ -15,7 +15,8 @@
         ├── NotFound            no such request
         ├── AlreadyExists       a request of that name stands there
         ├── Conflict            somebody else wrote first: read again, decide again
-        └── Refused             the life cycle forbids this write, whoever asks (I5)
+        ├── Refused             the life cycle forbids this write, whoever asks (I5)
+        └── StoreUnavailable    the store could not answer: full, locked, damaged, unreachable; nothing was half-written
 
 A policy's "no" is a Verdict and a person's "no" is a Decision, not an exception. An exception means "could not tell",
 and every edge turns it into a refusal (I2): gRPC status, exit code or HTTP status, once.
@@ -118,3 +119,10 @@ class Conflict(StoreError):
 
 class Refused(StoreError):
     """The write would break the life cycle (I5): remove a decision, un-set an outcome, revive an ended request."""
+
+
+class StoreUnavailable(StoreError):
+    """The store could not answer: disk full, locked, damaged, read-only, closed. Names the file and the next step.
+
+    Nothing was half-written. After a failed write only reading again tells whether it was taken.
+    """

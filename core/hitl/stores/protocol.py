@@ -1,26 +1,42 @@
 """What every store of approval requests promises. `tests/stores/contract.py` checks each promise on each store."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Protocol
 
 from hitl.approvals.requests import ApprovalRequest, Decision, Note, RequestSpec, RequestStatus
 
 
+class Watch(AsyncIterator[ApprovalRequest], Protocol):
+    """A stream of changes. It ends by being closed, or when its store is; dropping it closes it too.
+
+    StoreUnavailable says that it could not look this time; the next step of the same watch goes on without a gap.
+    """
+
+    async def aclose(self) -> None:
+        """End it; whoever waits for its next change gets the end of the stream. Twice does no harm."""
+        ...
+
+
 class RequestReader(Protocol):
-    """What both sides may do."""
+    """What both sides may do. Every method raises StoreUnavailable where the store cannot answer now."""
 
     async def get(self, namespace: str, name: str) -> ApprovalRequest:
         """The request as it is now, read live. NotFound if there is none."""
         ...
 
     async def list(self, namespace: str | None = None, *, pending_only: bool = False) -> list[ApprovalRequest]:
-        """All requests of a namespace (None: of all), oldest first. pending_only: Pending and Approved ones."""
+        """All requests of a namespace (None: of all), oldest first, then by namespace and name.
+
+        pending_only: Pending and Approved ones.
+        """
         ...
 
-    def watch(self, namespace: str | None = None) -> AsyncIterator[ApprovalRequest]:
+    def watch(self, namespace: str | None = None) -> Watch:
         """Each request whenever it was created or changed after the call; every change is seen, the last one always is.
 
-        Several changes between two looks may arrive as one. Ends only by being closed.
+        "After the call" means that `watch` first and `list` second misses nothing. Several changes between two looks
+        may arrive as one. A deletion is not reported: whoever follows one request finds NotFound at his next look.
         """
         ...
 
@@ -41,7 +57,18 @@ class ApprovalStore(RequestReader, Protocol):
         ...
 
     async def delete(self, request: ApprovalRequest) -> None:
-        """Remove it. NotFound if it is gone. Only clean-up calls this, after the archive has it."""
+        """Remove it, whatever its version. NotFound if it is gone or another one (uid) has its name by now.
+
+        Only clean-up calls this, after the archive has it.
+        """
+        ...
+
+    async def count_pending(self, namespace: str, workload: str | None = None) -> int:
+        """How many requests of the namespace, or of one workload in it, are Pending now (SECURITY B5)."""
+        ...
+
+    async def denied_since(self, namespace: str, workload: str, since: datetime) -> list[ApprovalRequest]:
+        """One workload's requests that became Denied at or after `since`, oldest denial first: for cooldown (B4)."""
         ...
 
 
