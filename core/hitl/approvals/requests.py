@@ -51,6 +51,11 @@ class Category(StrEnum):
     POLICY_VIOLATION = "PolicyViolation"
     OTHER = "Other"
 
+    @property
+    def kebab(self) -> str:
+        """As people read and type it: ``missing-context``."""
+        return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in self.value).lstrip("-")
+
 
 class NoteType(StrEnum):
     """What a reviewer's note asks for."""
@@ -123,10 +128,13 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """The hub's word that a decision counts: who it was, in which groups, with which second factor.
+    """The hub's word that a decision or a note counts: who it was, in which groups, with which second factor.
 
-    `settle` counts a decision only if an entry for its reviewer stands here; one with
-    `refused` says why it never will.
+    `settle` counts a decision, and heeds a note, only if an entry for it stands here; one with `refused` says why it
+    never will. Entries are append-only, and the vote is stored before its entry.
+
+    Attributes:
+        note: 0 for the reviewer's decision, else the `n` of the note that is meant.
     """
 
     reviewer: str
@@ -134,6 +142,7 @@ class Verified:
     second_factor: str = ""
     hardware: bool = False
     refused: str = ""
+    note: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +253,7 @@ class RequestStatus:
         requirements: in force: the spec's, widened by escalation.
         rounds: how many times `on_timeout` granted one more timeout (0 or 1).
         escalated: how many escalation steps were applied.
-        notes_applied: how many notes were taken into account.
+        notes_applied: how many Extend and Escalate notes are in force.
         resolved_time: when it left Pending; `consumed_time`: when it was released.
         consumed_digest: digest that was released (differs from the spec's after an edit).
         consumed_by: ``pod-uid/epoch`` of the sidecar that released it.
