@@ -1,0 +1,68 @@
+"""The five outcomes of a request as conditions, their reasons, and the one state that follows from them."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from enum import StrEnum
+
+from hitl.approvals.requests import Condition, RequestStatus, State
+
+
+class CancelReason(StrEnum):
+    """Why a request ended without anybody having said no to it and without its time being up.
+
+    - Withdrawn: the agent no longer wants it.
+    - PolicyTightened: the policy forbids the call by now; the agent is told DENIED.
+    - Superseded: the policy asks for more by now, or a reviewer changed a call that needs several people; a new
+      request takes its place and no vote is carried over.
+    - EnforcementLost: a vote came in while the API server's checks did not provably stand (SECURITY C4).
+    - Deleted: the stored request vanished.
+    - Shutdown: the gate is being taken down for good.
+    """
+
+    WITHDRAWN = "Withdrawn"
+    POLICY_TIGHTENED = "PolicyTightened"
+    SUPERSEDED = "Superseded"
+    ENFORCEMENT_LOST = "EnforcementLost"
+    DELETED = "Deleted"
+    SHUTDOWN = "Shutdown"
+
+
+class ExpiryReason(StrEnum):
+    """Which time ran out: nobody decided, or an approved call was not made again in time (SECURITY D2)."""
+
+    NOT_DECIDED = "NotDecided"
+    RELEASE_WINDOW = "ReleaseWindow"
+
+
+# Reasons of the outcomes that have only one.
+REQUIREMENTS_MET = "RequirementsMet"
+DENIED_BY_REVIEWER = "DeniedByReviewer"
+RELEASED = "Released"
+
+OUTCOMES = (State.APPROVED, State.DENIED, State.EXPIRED, State.CANCELLED, State.CONSUMED)
+
+
+def outcome(conditions: Iterable[Condition], state: State) -> Condition | None:
+    """The condition by which a request reached `state`, or None if it did not."""
+    return next((each for each in conditions if each.type == state.value and each.status == "True"), None)
+
+
+def state_of(conditions: Iterable[Condition]) -> State:
+    """Where a request with these conditions stands. Approved yields to what came after it."""
+    reached = {each.type for each in conditions if each.status == "True"}
+    for state in (State.CONSUMED, State.DENIED, State.EXPIRED, State.CANCELLED, State.APPROVED):
+        if state.value in reached:
+            return state
+    return State.PENDING
+
+
+def with_outcome(status: RequestStatus, state: State, reason: str, message: str, now: datetime) -> RequestStatus:
+    """The status with one more outcome. Whether it may be written is for `transitions.guard` to say."""
+    conditions = (*status.conditions, Condition(state.value, "True", reason, message, now))
+    return replace(
+        status,
+        conditions=conditions,
+        state=state_of(conditions),
+        resolved_time=status.resolved_time or now,
+    )
