@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import rfc8785
 
-from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, RequestSpec
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, RequestSpec
 from hitl.approvals.requirements import Approver, approvers, barred, fill, requirements_of
 from hitl.errors import InvalidCall, InvalidDecision
 from hitl.policy.strict_json import MAX_DEPTH, parse_json, pointer
@@ -114,14 +114,36 @@ def editors(request: ApprovalRequest) -> tuple[str, ...]:
     return tuple(sorted({each.reviewer for each in _approvals(request) if each.arguments_patch is not None}))
 
 
+def unfit(request: ApprovalRequest, edit: Edit | None, digest: str, original_digest: str, by: str) -> str:
+    """Why this call is not the one that was approved; empty if it is."""
+    asked = request.spec.digest
+    if request.spec.kind is not Kind.TOOL_CALL:
+        return f"{request.name} is a {request.spec.kind.value}: nothing runs on it"
+    if not digest or not by:
+        return f"a release of {request.name} names the digest and the sidecar that holds the call"
+    if edit is None and (digest != asked or original_digest not in ("", asked)):
+        return f"{request.name} was approved for digest {asked[:8]}, not for {digest[:8]}; a changed call is a new one"
+    if edit is not None and original_digest != asked:
+        return (
+            f"{edit.editor} approved {request.name} with changes: apply them to the call of digest {asked[:8]}, name "
+            "that digest and the new one"
+        )
+    if edit is not None and digest == asked:
+        return f"{edit.editor} approved {request.name} only with changes, and this call does not have them"
+    return ""
+
+
+def stored_at(decision: Decision) -> datetime:
+    """When the store took it. A vote without a time was stamped by no store: it comes last."""
+    return decision.time or datetime.max.replace(tzinfo=UTC)
+
+
 def _approvals(request: ApprovalRequest) -> Iterator[Decision]:
     return (each for each in request.status.decisions if each.decision is DecisionKind.APPROVED)
 
 
 def _order(decision: Decision) -> tuple[datetime, bool, str]:
-    # A vote without a time was not stamped by a store: it counts last, and only as far as it was verified.
-    stored = decision.time or datetime.max.replace(tzinfo=UTC)
-    return (stored, decision.arguments_patch is not None, decision.reviewer)
+    return (stored_at(decision), decision.arguments_patch is not None, decision.reviewer)
 
 
 def _suffice(requirements: Sequence[Requirement], people: Sequence[Approver]) -> bool:

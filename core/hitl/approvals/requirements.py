@@ -71,6 +71,11 @@ def requirements_of(spec: RequestSpec) -> tuple[Requirement, ...]:
     return spec.requirements or default_requirements(spec.tier)
 
 
+def requirements_in_force(request: ApprovalRequest) -> tuple[Requirement, ...]:
+    """The requirements as last written, widened by escalation; before the first write as asked. Never empty."""
+    return request.status.requirements or requirements_of(request.spec)
+
+
 def default_requirements(tier: str) -> tuple[Requirement, ...]:
     """Anyone who may approve the tier; ``multi-factor``: with any second factor, or two distinct people."""
     if tier == "confirm":
@@ -140,9 +145,8 @@ def met(
 
 def progress_of(request: ApprovalRequest) -> tuple[Progress, ...]:
     """How far a request's requirements have come as last written, for WHO DECIDES and VOTES."""
-    status, spec = request.status, request.spec
-    in_force = status.requirements or requirements_of(spec)
-    return progress(in_force, status.decisions, status.verified, excluded=barred(spec))
+    status, asked = request.status, requirements_in_force(request)
+    return progress(asked, status.decisions, status.verified, excluded=barred(request.spec))
 
 
 def votes(rows: Iterable[Progress]) -> tuple[int, int]:

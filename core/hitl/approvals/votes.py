@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from hitl.approvals.conditions import outcome, state_of
-from hitl.approvals.edits import check_patch
+from hitl.approvals.edits import check_patch, stored_at
 from hitl.approvals.requests import (
     ApprovalRequest,
     Decision,
@@ -120,6 +120,18 @@ def unverified(status: RequestStatus) -> tuple[tuple[Decision, ...], tuple[Note,
         tuple(each for each in status.decisions if (each.reviewer, 0) not in known),
         tuple(each for each in status.notes if (each.reviewer, each.n) not in known),
     )
+
+
+def denials(request: ApprovalRequest) -> tuple[Decision, ...]:
+    """The denials that count, oldest first. Anybody verified may deny, except who made the call."""
+    counted = {entry.reviewer for entry in request.status.verified if entry.note == 0 and not entry.refused}
+    requester = fold(request.spec.requester)
+    found = [
+        each
+        for each in request.status.decisions
+        if each.decision is DecisionKind.DENIED and each.reviewer in counted and fold(each.reviewer) != requester
+    ]
+    return tuple(sorted(found, key=lambda each: (stored_at(each), each.reviewer)))
 
 
 def _votes_and_notes(status: RequestStatus) -> set[tuple[str, int]]:
