@@ -34,6 +34,9 @@ _UNPLAIN = re2.compile(rf"[{_UNSEEN_CLASS}]|[{_MARK_CLASS}]{{{MAX_MARKS + 1}}}|(
 _UNSEEN = re2.compile(rf"[{_UNSEEN_CLASS}]")
 _MARK = re2.compile(rf"[{_MARK_CLASS}]")
 
+# Letters of scripts that are not regularly written together with Latin ones.
+_FOREIGN = re2.compile(r"[^\P{L}\p{Latin}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Bopomofo}]")
+
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x85\u2028\u2029]")
 _BACKSLASHES = re.compile(r"\\+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -82,6 +85,12 @@ def as_plain(text: str) -> str:
     return text if plain(text) else escape_line(text)
 
 
+def seen_text(text: str) -> str:
+    """What a person reads: compatibility forms folded (NFKC), characters that show nothing left out, lines kept."""
+    folded = unicodedata.normalize("NFKC", text).replace("\t", " ")
+    return "\n".join(_UNSEEN.sub("", line) for line in folded.split("\n"))
+
+
 def is_mixed_script(word: str) -> bool:
     """Whether letters of scripts that do not belong together stand in one word, as in paypal with a Cyrillic a."""
     if word.isascii():
@@ -95,7 +104,7 @@ def is_mixed_script(word: str) -> bool:
 
 def mixed_script_words(text: str) -> tuple[str, ...]:
     r"""The words of a text that mix scripts, each once, with what is not ASCII written out: ``p\u0430ypal``."""
-    if text.isascii():
+    if text.isascii() or _FOREIGN.search(text) is None:
         return ()
     found = dict.fromkeys(word for word in _WORD.findall(text) if is_mixed_script(word))
     return tuple("".join(letter if letter.isascii() else _written_out(letter) for letter in word) for word in found)

@@ -60,6 +60,11 @@ def words_of(name: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _WORD.findall(name))
 
 
+def word_set(text: str) -> frozenset[str]:
+    """The words of a table that is written as text, separated by spaces."""
+    return frozenset(text.split())
+
+
 def first_word(tool: str) -> str:
     """The first word of a tool's name in lower case, usually its verb; empty if it has none."""
     words = words_of(tool)
