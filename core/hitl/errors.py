@@ -6,7 +6,8 @@
     │   ├── InvalidPolicy       policies or tool servers, with every problem found
     │   ├── InvalidSettings     an operator's settings file
     │   ├── InvalidPeople       reviewers.yaml or a reviewer's key file
-    │   └── InvalidDecision     a decision that the request cannot take (digest, patch, reason)
+    │   ├── InvalidDecision     a decision that the request cannot take (digest, patch, reason)
+    │   └── AmbiguousName       a shortened name that could mean several requests
     ├── EvaluationFailed        a rule could not be evaluated: the call is denied, never allowed
     ├── Unavailable             the gate cannot answer now; carries a reason code
     ├── Forbidden               who asks may not do this
@@ -75,6 +76,18 @@ class InvalidPeople(InvalidInput):
 
 class InvalidDecision(InvalidInput):
     """The decision does not fit the request it names."""
+
+
+class AmbiguousName(InvalidInput):
+    """A shortened name fits several requests.
+
+    Attributes:
+        candidates: their names, sorted.
+    """
+
+    def __init__(self, message: str, candidates: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.candidates = candidates
 
 
 class EvaluationFailed(HitlError):

@@ -1,0 +1,131 @@
+"""What a wish to hold a call leads to: the request that stands for it, a new one, or a refusal.
+
+The hub carries it out; where the name was taken meanwhile, it reads that request and decides again.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from hitl.approvals.conditions import CancelReason, outcome, state_of
+from hitl.approvals.cooldown import refusal
+from hitl.approvals.messages import Answer, already_released, call_id_reused, cooled_down, too_many
+from hitl.approvals.requests import ApprovalRequest, RequestSpec, RequestStatus, State
+from hitl.approvals.requirements import fold, requirements_of
+from hitl.approvals.timeline import LONGEST
+from hitl.policy.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """This request stands for the call: wait on it."""
+
+    request: ApprovalRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Nobody was asked yet: create a request of this name. AlreadyExists: read that one and decide again."""
+
+    name: str
+    spec: RequestSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Nobody is asked. `earlier` names the request that says why, empty where a limit does."""
+
+    answer: Answer
+    earlier: str = ""
+
+
+def open_or_attach(
+    spec: RequestSpec,
+    *,
+    name_of: Callable[[int], str],
+    find: Callable[[str], ApprovalRequest | None],
+    earlier: Iterable[ApprovalRequest],
+    open_in_workload: int,
+    open_in_namespace: int,
+    settings: Settings,
+    now: datetime,
+    supersedes: bool = False,
+) -> Attach | Create | Refuse:
+    """Which request stands for this call.
+
+    The names of a key are tried in order. One that ended raises n; one that is open is attached to if it is the same
+    call, so a retry never asks twice. A key that is a call_id belongs to one call: with another digest it is refused,
+    and once released it stays released. Clean-up must therefore keep an ended request while a later one of its key
+    is open.
+
+    Args:
+        spec: what would be asked; its `earlier` is filled in here.
+        name_of: n -> name; see `keys.request_name`.
+        find: the stored request of that name, or None; one whose time is up should have been settled and written.
+        earlier: recently denied requests of the same workload, for the cooldown (SECURITY B4).
+        open_in_workload: how many requests of the workload are open now, in all its pods (SECURITY B5).
+        open_in_namespace: the same for the namespace.
+        settings: for `max_pending_per_…`.
+        now: aware, UTC.
+        supersedes: the request that stood for this call was just superseded: attach to none but its successor.
+    """
+    n, latest = 0, None
+    while (standing := find(name_of(n))) is not None:
+        met = _meet(spec, standing, supersedes=supersedes)
+        if met is not None:
+            return met
+        n, latest = n + 1, standing
+    tool = f"{spec.call.server}/{spec.call.tool}"
+    if refused := refusal(earlier, spec.sameness, tool, now, spec.denial_cooldown):
+        return Refuse(cooled_down(refused), refused.earlier.name)
+    for count, limit, where in (
+        (open_in_workload, settings.max_pending_per_workload, "workload"),
+        (open_in_namespace, settings.max_pending_per_namespace, "namespace"),
+    ):
+        if count >= limit:
+            return Refuse(too_many(count, limit, where))
+    return Create(name_of(n), replace(spec, earlier=latest.name if latest else spec.earlier))
+
+
+def first_status(spec: RequestSpec, now: datetime) -> RequestStatus:
+    """The status of a request that is created now."""
+    ends = now + min(timedelta(seconds=max(1, spec.timeout)), LONGEST)
+    return RequestStatus(expiration_time=ends, requirements=requirements_of(spec))
+
+
+def may_touch(spec: RequestSpec, *, service_account: str, workload: str) -> bool:
+    """Whether this agent may attach to, wait on, cancel, consume or report the request: only its own (SECURITY B4)."""
+    return (spec.service_account, spec.workload) == (service_account, workload)
+
+
+def _meet(spec: RequestSpec, standing: ApprovalRequest, *, supersedes: bool) -> Attach | Refuse | None:
+    """What a request under one of the key's names means for the call; None: look at the next name."""
+    there, state = standing.spec, state_of(standing.status.conditions)
+    if not may_touch(there, service_account=spec.service_account, workload=spec.workload):
+        return None  # another principal's, by a rare accident of names or under a ServiceAccount it had before
+    same = there.digest == spec.digest
+    by_call_id = bool(spec.call.call_id) and there.key == spec.key
+    if state.is_terminal:
+        if by_call_id and not same and not _made_way(standing):
+            return Refuse(call_id_reused(standing.name), standing.name)
+        if by_call_id and state is State.CONSUMED:
+            return Refuse(already_released(standing), standing.name)
+        return None
+    if not same:
+        return None if supersedes or not by_call_id else Refuse(call_id_reused(standing.name), standing.name)
+    return Attach(standing) if not supersedes or _is_successor(spec, there) else None
+
+
+def _made_way(standing: ApprovalRequest) -> bool:
+    """Whether it was superseded: only then may its call_id come back with another digest, that of the edited call."""
+    condition = outcome(standing.status.conditions, State.CANCELLED)
+    return condition is not None and condition.reason == CancelReason.SUPERSEDED
+
+
+def _is_successor(spec: RequestSpec, there: RequestSpec) -> bool:
+    """Whether an open request already asks what the successor would ask: two callers of one call share it."""
+    return (there.tier, requirements_of(there), set(map(fold, there.excluded))) == (
+        spec.tier,
+        requirements_of(spec),
+        set(map(fold, spec.excluded)),
+    )
