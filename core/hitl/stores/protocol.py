@@ -1,17 +1,21 @@
 """What every store of approval requests promises. `tests/stores/contract.py` checks each promise on each store."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, Self
 
 from hitl.approvals.requests import ApprovalRequest, Decision, Note, RequestSpec, RequestStatus
 
 
-class Watch(AsyncIterator[ApprovalRequest], Protocol):
+class Watch(AsyncIterable[ApprovalRequest], Protocol):
     """A stream of changes. It ends by being closed, or when its store is; dropping it closes it too.
 
     StoreUnavailable says that it could not look this time; the next step of the same watch goes on without a gap.
     """
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> ApprovalRequest: ...
 
     async def aclose(self) -> None:
         """End it; whoever waits for its next change gets the end of the stream. Twice does no harm."""
