@@ -82,8 +82,8 @@ def pending(request: ApprovalRequest, rows: tuple[Progress, ...] = (), until: da
     return Answer(
         AgentOutcome.PENDING,
         "WAITING",
-        f"Waiting for {waits_for} ({request.name}, until {ends}). Do other work, then make the same call again; it will "
-        "not run twice.",
+        f"Waiting for {waits_for} ({request.name}, until {ends}). Do other work, then make the same call again; "
+        "it will not run twice.",
     )
 
 

@@ -107,8 +107,9 @@ def _check_outcomes(request: ApprovalRequest, new: RequestStatus) -> None:
     if State.DENIED in reached and State.APPROVED in reached:
         _refuse(request, "Approved and Denied exclude each other")
     before, after = state_of(old.conditions), state_of(new.conditions)
-    if after is not before and after not in _STEPS.get(before, ()):
-        _refuse(request, f"it cannot become {after.value}")
+    ended = before.is_terminal and any(outcome(old.conditions, state) is None for state in reached)
+    if ended or (after is not before and after not in _STEPS.get(before, ())):
+        _refuse(request, f"it cannot become {' and '.join(sorted(state.value for state in reached))}")
     late = State.APPROVED in reached and before is State.PENDING and after in (State.EXPIRED, State.CANCELLED)
     if late:
         _refuse(request, f"a write that makes it {after.value} cannot also say that it was Approved")
