@@ -153,8 +153,9 @@ def test_progress_names_who_holds_which_place() -> None:
 
 
 def test_progress_shows_the_way_that_is_closest() -> None:
-    """With nobody there, a factor needs one person and is shown as 0 of 1; met by two people it is 2 of 2."""
+    """With nobody there a factor needs one person, 0 of 1; a vote without it counts towards two people."""
     assert votes(progress([FACTOR_OR_TWO], [], [])) == (0, 1)
+    assert votes(progress([FACTOR_OR_TWO], [a_decision("ana")], [ANA])) == (1, 2)
     assert votes(progress([FACTOR_OR_TWO], [a_decision("ana"), a_decision("bo")], [ANA, BO])) == (2, 2)
 
 

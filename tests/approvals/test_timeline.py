@@ -79,7 +79,7 @@ def test_escalation_widens_only_its_own_policys_requirements() -> None:
 
 
 def test_a_timeout_that_escalates_adds_every_group_the_policy_names() -> None:
-    """With onTimeout Escalate the timeout takes all steps at once; with none left the round is the same people's second chance."""
+    """With onTimeout Escalate all steps are taken at once; with none left the same people get a second chance."""
     later = (EscalationStep(3600, ("managers",), ORIGIN),)
     request = a_request(requirements=(LEAD,), escalation=later, on_timeout=OnTimeout.ESCALATE)
     assert groups_at(request, 899) == ("leads",)

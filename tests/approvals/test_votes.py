@@ -89,7 +89,7 @@ def test_I4_the_requester_decides_nothing_whatever_his_name_looks_like() -> None
 def test_B3_I4_the_user_behind_the_agent_approves_only_where_policy_and_token_say_so(
     verified: bool, may: bool, tier: str, allowed: bool, name: str
 ) -> None:
-    """B3, I4: approving one's own wish needs the policy's word, tier confirm and a verified name; capitals do not help."""
+    """B3, I4: approving one's own wish needs the policy's word, tier confirm and a token; capitals do not help."""
     request = a_request(
         on_behalf_of="kim@example.com", on_behalf_of_verified=verified, on_behalf_of_may_approve=may, tier=tier
     )

@@ -12,7 +12,7 @@ from typing import Any, Final
 import rfc8785
 
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, RequestSpec
-from hitl.approvals.requirements import Approver, approvers, barred, fill, requirements_of
+from hitl.approvals.requirements import Approver, alternatives, approvers, barred, fill, requirements_of
 from hitl.errors import InvalidCall, InvalidDecision
 from hitl.policy.strict_json import MAX_DEPTH, parse_json, pointer
 from hitl.policy.verdicts import Requirement
@@ -98,7 +98,7 @@ def tally(request: ApprovalRequest, requirements: Sequence[Requirement]) -> Tall
         edit = Edit(decision.reviewer, decision.arguments_patch)
         if _suffice(requirements, [person]):
             return Tally(met=True, edit=edit)
-        if any(row.filled_by for row in fill(requirements, [person])):
+        if any(place.takes(person) for way in alternatives(requirements) for places in way for place in places):
             return Tally(met=False, superseded_by=edit)
     return Tally(met=False)
 

@@ -161,14 +161,18 @@ def alternatives(requirements: Sequence[Requirement]) -> Iterable[tuple[tuple[Pl
 
 
 def fill(requirements: Sequence[Requirement], people: Sequence[Approver]) -> tuple[Progress, ...]:
-    """Seats people so that the fewest places stay open, over every way to meet the requirements."""
+    """Seats people so that the fewest places stay open, over every way to meet the requirements.
+
+    Where two ways are equally far from the end, the one in which more people sit: a vote that helps is seen to help.
+    """
     best: tuple[Progress, ...] = ()
-    fewest = -1
+    found: tuple[int, int] | None = None
     for way in alternatives(requirements):
         seated = _seat([place for places in way for place in places], people)
         missing = seated.count(None)
-        if fewest < 0 or missing < fewest:
-            fewest, best = missing, _rows(requirements, way, seated)
+        rank = (missing, missing - len(seated))
+        if found is None or rank < found:
+            found, best = rank, _rows(requirements, way, seated)
         if missing == 0:
             break
     return best
