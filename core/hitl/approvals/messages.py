@@ -165,7 +165,7 @@ def cancelled(reason: CancelReason, name: str, *, edit: Edit | None = None) -> A
             text = f"The policy was tightened while {name} waited and asks for more now. Nothing ran. {again}"
             return Answer(AgentOutcome.CANCELLED, "SUPERSEDED", text)
         case CancelReason.WITHDRAWN:
-            text = f"{name} was withdrawn before anything ran. {again}"
+            text = f"{name} was withdrawn. Nothing ran. {again}"
             return Answer(AgentOutcome.CANCELLED, "WITHDRAWN", text)
         case CancelReason.ENFORCEMENT_LOST:
             text = f"{name} ended because the votes on it could not be trusted. Nothing ran. {again}"

@@ -69,12 +69,15 @@ def open_or_attach(
         now: aware, UTC.
         supersedes: the request that stood for this call was just superseded: attach to none but its successor.
     """
-    n, latest = 0, None
+    n, named = 0, spec.earlier
     while (standing := find(name_of(n))) is not None:
-        met = _meet(spec, standing, supersedes=supersedes)
-        if met is not None:
-            return met
-        n, latest = n + 1, standing
+        # Another principal's request is passed by: a rare accident of names, or one of a ServiceAccount it had before.
+        if may_touch(standing.spec, service_account=spec.service_account, workload=spec.workload):
+            met = _meet(spec, standing, supersedes=supersedes)
+            if met is not None:
+                return met
+            named = standing.name
+        n += 1
     tool = f"{spec.call.server}/{spec.call.tool}"
     if refused := refusal(earlier, spec.sameness, tool, now, spec.denial_cooldown):
         return Refuse(cooled_down(refused), refused.earlier.name)
@@ -84,7 +87,7 @@ def open_or_attach(
     ):
         if count >= limit:
             return Refuse(too_many(count, limit, where))
-    return Create(name_of(n), replace(spec, earlier=latest.name if latest else spec.earlier))
+    return Create(name_of(n), replace(spec, earlier=named))
 
 
 def first_status(spec: RequestSpec, now: datetime) -> RequestStatus:
@@ -101,8 +104,6 @@ def may_touch(spec: RequestSpec, *, service_account: str, workload: str) -> bool
 def _meet(spec: RequestSpec, standing: ApprovalRequest, *, supersedes: bool) -> Attach | Refuse | None:
     """What a request under one of the key's names means for the call; None: look at the next name."""
     there, state = standing.spec, state_of(standing.status.conditions)
-    if not may_touch(there, service_account=spec.service_account, workload=spec.workload):
-        return None  # another principal's, by a rare accident of names or under a ServiceAccount it had before
     same = there.digest == spec.digest
     by_call_id = bool(spec.call.call_id) and there.key == spec.key
     if state.is_terminal:
