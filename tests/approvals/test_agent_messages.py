@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from asked import DIGEST, a_request, at, voted, written
 
+from approvals.asked import DIGEST, a_request, at, voted, written
 from hitl.approvals import messages
 from hitl.approvals.conditions import CancelReason
 from hitl.approvals.cooldown import refusal

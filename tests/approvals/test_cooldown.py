@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from asked import a_request, at, voted, written
 
+from approvals.asked import a_request, at, voted, written
 from hitl.approvals.conditions import CancelReason
 from hitl.approvals.cooldown import refusal
 from hitl.approvals.requests import ApprovalRequest, CallShown, DecisionKind

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from asked import a_request, a_spec, voted
 from hypothesis import given
 from hypothesis import strategies as st
 
+from approvals.asked import a_request, a_spec, voted
 from hitl.approvals.edits import apply_patch, check_patch, editors, one_approval_suffices, tally
 from hitl.approvals.requests import ApprovalRequest, CallShown
 from hitl.approvals.requirements import requirements_of

@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from asked import AGENT, a_decision, a_note, a_request, at, noted, voted, written
 from hypothesis import given
 from hypothesis import strategies as st
 
+from approvals.asked import AGENT, a_decision, a_note, a_request, at, noted, voted, written
 from hitl.approvals.conditions import CancelReason, outcome
 from hitl.approvals.requests import (
     ApprovalRequest,

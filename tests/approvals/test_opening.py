@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from asked import DIGEST, a_request, a_spec, at, voted, written
 
+from approvals.asked import DIGEST, a_request, a_spec, at, voted, written
 from hitl.approvals.conditions import CancelReason
 from hitl.approvals.messages import AgentOutcome
 from hitl.approvals.opening import Attach, Create, Refuse, first_status, may_touch, open_or_attach

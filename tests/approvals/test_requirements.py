@@ -5,10 +5,10 @@ from dataclasses import replace
 from itertools import permutations, product
 
 import pytest
-from asked import AGENT, a_decision, a_request, a_spec, voted
 from hypothesis import given
 from hypothesis import strategies as st
 
+from approvals.asked import AGENT, a_decision, a_request, a_spec, voted
 from hitl.approvals.requests import DecisionKind, Verified
 from hitl.approvals.requirements import (
     Place,

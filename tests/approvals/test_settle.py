@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from asked import DIGEST, a_note, a_request, at, noted, voted, written
 from hypothesis import given
 from hypothesis import strategies as st
 
+from approvals.asked import DIGEST, a_note, a_request, at, noted, voted, written
 from hitl.approvals.conditions import CancelReason, ExpiryReason, outcome
 from hitl.approvals.requests import ApprovalRequest, DecisionKind, Kind, RequestStatus, State
 from hitl.approvals.settle import (

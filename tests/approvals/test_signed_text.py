@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import timedelta, timezone
 
 import pytest
-from asked import a_decision, a_note, a_request, at
 from hypothesis import given
 from hypothesis import strategies as st
 
+from approvals.asked import a_decision, a_note, a_request, at
 from hitl.approvals.requests import Category, Decision, DecisionKind, Note, NoteType, Proof
 from hitl.approvals.signing import fresh, signed_note, signed_text
 from hitl.errors import InvalidDecision

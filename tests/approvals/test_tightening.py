@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from asked import a_decision, a_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from approvals.asked import a_decision, a_spec
 from hitl.approvals.requests import Kind, RequestSpec, Verified
 from hitl.approvals.requirements import met
 from hitl.approvals.tightening import Change, compare, implies

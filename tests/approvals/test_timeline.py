@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from asked import a_note, a_request, at, noted, written
 from hypothesis import given
 from hypothesis import strategies as st
 
+from approvals.asked import a_note, a_request, at, noted, written
 from hitl.approvals.requests import ApprovalRequest, NoteType, RequestStatus
 from hitl.approvals.settle import settle
 from hitl.approvals.timeline import LONGEST, deadline_of, in_force

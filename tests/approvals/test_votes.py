@@ -1,8 +1,8 @@
 """What a person may add to a request, and the error that says what to do instead."""
 
 import pytest
-from asked import AGENT, a_decision, a_note, a_request, at, noted, voted, written
 
+from approvals.asked import AGENT, a_decision, a_note, a_request, at, noted, voted, written
 from hitl.approvals.conditions import CancelReason
 from hitl.approvals.requests import Category, DecisionKind, Kind, NoteType, RequestStatus, Verified
 from hitl.approvals.settle import cancel, settle
