@@ -1,0 +1,82 @@
+"""`hitl activity`: what ran, or was refused, without asking anyone."""
+
+import itertools
+from collections.abc import Iterable
+from datetime import datetime
+
+import click
+
+from hitl.audit import AuditRecord
+from hitl_cli.exits import Exit
+from hitl_cli.feed import Feed, agent_of, is_verdict, why_of
+from hitl_cli.options import home_option, output_option, pass_session
+from hitl_cli.render import Output, cut, line, word
+from hitl_cli.session import Session
+from hitl_cli.times import clock
+
+# What people were not asked about and may want to know. Allow is the quiet rest; held calls are in `list`.
+_TOLD = frozenset({"Notify", "Deny", "Clarify", "Invalid", "Unavailable"})
+
+
+@click.command("activity", short_help="What ran, or was refused, without asking anyone.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--tail", metavar="N", type=click.IntRange(min=0), default=50, show_default=True, help="The newest N.")
+@click.option("--all", "every", is_flag=True, help="Allowed and held calls too.")
+@home_option
+@output_option(Output.TABLE, Output.JSON)
+@pass_session
+def command(session: Session, follow: bool, tail: int, every: bool) -> Exit:
+    """Notify-tier calls and refusals, from the audit logs of the home; newest last."""
+    session.need_home()
+    feed = Feed(session.home)
+    records = _wanted(feed.fresh(), every=every)
+    chosen = records[max(len(records) - tail, 0) :]
+    if session.screen.output is Output.JSON:
+        _print_json(session, itertools.chain(chosen, _wanted_of(feed, every=every) if follow else ()))
+        return Exit.DONE
+    for record in chosen:
+        _print(session, record)
+    if feed.unreadable:
+        session.screen.talk(f"warning: {feed.unreadable} lines are no records. Next: {session.hint('audit', 'verify')}")
+    if not chosen and not follow:
+        session.screen.talk(f"Nothing ran without asking in {session.home.path}. Allowed calls too: --all")
+    if follow:
+        for record in _wanted_of(feed, every=every):
+            _print(session, record)
+    return Exit.DONE
+
+
+def _wanted(records: Iterable[AuditRecord], *, every: bool) -> list[AuditRecord]:
+    return [record for record in records if is_verdict(record) and (every or record.decision in _TOLD)]
+
+
+def _wanted_of(feed: Feed, *, every: bool) -> Iterable[AuditRecord]:
+    return (record for record in feed.follow() if is_verdict(record) and (every or record.decision in _TOLD))
+
+
+def _print(session: Session, record: AuditRecord) -> None:
+    now: datetime = session.now()
+    start = [clock(record.time, now), record.decision.ljust(11), agent_of(record).ljust(10), why_of(record).ljust(18)]
+    what = record.summary or record.tool
+    room = session.screen.width - sum(map(len, start)) - 3 * len(start)
+    session.screen.data(
+        line(start[0], "   ", word(record.decision), " " * (len(start[1]) - len(record.decision)), "   ")
+        + line(start[2], "   ", start[3], "   ", cut(what, max(room, 20)))
+    )
+
+
+def _print_json(session: Session, records: Iterable[AuditRecord]) -> None:
+    import json  # noqa: PLC0415 - start-up: only -o json needs it
+
+    for record in records:
+        document = {
+            "time": record.time.isoformat(),
+            "decision": record.decision,
+            "agent": record.agent_id,
+            "tool": record.tool,
+            "rule": record.rule or None,
+            "score": record.score,
+            "reason": record.reason,
+            "summary": record.summary,
+        }
+        session.screen.data(json.dumps(document))

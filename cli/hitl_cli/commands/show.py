@@ -1,0 +1,69 @@
+"""`hitl show`: exactly what one request would run, and why it is held."""
+
+import asyncio
+
+import click
+
+from hitl.approvals.requests import ApprovalRequest, State
+from hitl_cli.endings import state_at
+from hitl_cli.exits import Exit
+from hitl_cli.options import home_option, namespace_option, output_option, pass_session, person_option
+from hitl_cli.page import Beside, difference, group_page, page
+from hitl_cli.past import group_of, past_of
+from hitl_cli.render import Output
+from hitl_cli.requests import RESOURCE, chosen
+from hitl_cli.session import Session
+
+
+@click.command("show", short_help="Exactly what one request would run, and why it is held.")
+@click.argument("name")
+@click.option("--full", is_flag=True, help="Cut nothing.")
+@click.option("--diff", "only_difference", is_flag=True, help="Only what changed since the last approved call like it.")
+@click.option("--one", is_flag=True, help="This request alone, also where it stands for a group.")
+@home_option
+@namespace_option
+@person_option
+@output_option(Output.TABLE, Output.JSON, Output.YAML, Output.NAME)
+@pass_session
+def command(session: Session, *, name: str, full: bool, only_difference: bool, one: bool) -> Exit:
+    """One request on one page; NAME may be any prefix that only one request has. A group is shown as a table."""
+    asyncio.run(_show(session, name, full=full, only_difference=only_difference, one=one))
+    return Exit.DONE
+
+
+async def _show(session: Session, name: str, *, full: bool, only_difference: bool, one: bool) -> None:
+    async with session.open_store() as store:
+        everything = await store.list(session.namespace)
+    request = chosen(everything, name)
+    screen = session.screen
+    match screen.output:
+        case Output.NAME:
+            screen.data(f"{RESOURCE}/{request.name}")
+            return
+        case Output.JSON | Output.YAML:
+            from hitl.kube.requests import request_to_manifest  # noqa: PLC0415 - start-up: the page needs it not
+
+            screen.document(request_to_manifest(request))
+            return
+        case Output.TABLE | Output.WIDE:
+            pass
+    now = session.now()
+    beside = Beside(past_of(request, everything), session.people(), session.who(), now)
+    group = group_of(request, everything) if state_at(request, now) is State.PENDING else [request]
+    if only_difference:
+        screen.data(*difference(request, beside, screen.width))
+    elif len(group) > 1 and not one and not full:
+        screen.data(*group_page(group, beside, screen.width))
+        items = ",".join(each.name for each in group[1:3])
+        screen.talk(f"Next: {session.hint('approve', request.name, '--group')}    … --item {items}")
+        return
+    else:
+        screen.data(*page(request, beside, screen.width, full=full))
+    if state_at(request, now) is State.PENDING:
+        screen.talk(_next(session, request))
+
+
+def _next(session: Session, request: ApprovalRequest) -> str:
+    approve = session.hint("approve", request.name)
+    deny = session.hint("deny", request.name, "--reason", '"…"')
+    return f"Next: {approve}    {deny}"

@@ -1,0 +1,150 @@
+"""What `approve` and `deny` have in common: which requests are meant, the reason, and carrying it out."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import click
+
+from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind
+from hitl.errors import HitlError, NoLongerPending, NotFound
+from hitl.stores.protocol import ReviewerStore
+from hitl_cli.answers import Answer, Choice, Failure, Skip, print_many, print_one
+from hitl_cli.deciding import Reviewer, Wish
+from hitl_cli.edit import patch_of
+from hitl_cli.endings import deciders
+from hitl_cli.exits import Exit
+from hitl_cli.past import differs_in, group_of
+from hitl_cli.requests import chosen
+from hitl_cli.session import Session
+
+# How many of the usual answers are offered.
+_USUAL = 3
+
+
+def decide(session: Session, choice: Choice) -> Exit:
+    """Carry it out and print what came of it: one request in full, several in one line each."""
+    return asyncio.run(_decide(session, choice))
+
+
+async def _decide(session: Session, choice: Choice) -> Exit:
+    async with session.open_store() as store:
+        everything = await store.list(session.namespace)
+        requests = _meant(everything, choice)
+        reviewer = Reviewer(session.home, session.need_person(), session.people(), session.now)
+        alone = len(requests) == 1 and not choice.group
+        if alone:
+            reviewer.check(requests[0], choice.kind)
+        wish = _wish(session, choice, requests, everything)
+        if alone:
+            return print_one(session, choice, await reviewer.record(store, requests[0], wish))
+        answers = await asyncio.gather(
+            *(
+                _one_of_many(reviewer, store, each, wish, skip=_reason_to_skip(choice, each, requests[0]))
+                for each in requests
+            )
+        )
+    return print_many(session, choice, answers)
+
+
+def _meant(everything: Sequence[ApprovalRequest], choice: Choice) -> list[ApprovalRequest]:
+    """The requests that were named, or the group of the one; all names are settled before anything is recorded."""
+    named = [chosen(everything, name) for name in choice.names]
+    if choice.group or choice.items:
+        members = _each_once(member for request in named for member in group_of(request, everything))
+        if not choice.items:
+            return members
+        try:
+            named = [chosen(members, item) for item in choice.items]
+        except NotFound as error:
+            names = ", ".join(member.name for member in members)
+            raise click.UsageError(f"--item: {error}. The group has: {names}") from error
+    return _each_once(named)
+
+
+def _each_once(requests: Iterable[ApprovalRequest]) -> list[ApprovalRequest]:
+    return list({request.uid: request for request in requests}.values())
+
+
+def _wish(
+    session: Session, choice: Choice, requests: Sequence[ApprovalRequest], everything: Sequence[ApprovalRequest]
+) -> Wish:
+    reason, category = choice.reason, choice.category
+    required = any(_wants_reason(request, choice.kind) for request in requests)
+    if not reason.strip() and (required or choice.kind is DecisionKind.DENIED):
+        # A denial without a word teaches the agent nothing: at a terminal it is asked for in any case.
+        if session.screen.is_interactive and session.screen.output.is_for_people:
+            reason, category = _asked(session, choice, requests[0], everything)
+        if required and not reason:
+            raise click.UsageError(
+                f'{requests[0].name} wants a reason, the agent reads it: --reason "…"; nothing was recorded',
+                click.get_current_context(silent=True),
+            )
+    patch = patch_of(requests[0], choice.edits) if choice.edits else None
+    return Wish(choice.kind, reason, category, patch)
+
+
+def _wants_reason(request: ApprovalRequest, kind: DecisionKind) -> bool:
+    tier = "MultiFactor" if request.spec.tier == "multi-factor" else "Confirm"
+    return not {kind.value, tier}.isdisjoint(request.spec.reason_required)
+
+
+def _asked(
+    session: Session, choice: Choice, request: ApprovalRequest, everything: Iterable[ApprovalRequest]
+) -> tuple[str, Category | None]:
+    """A reason typed at the terminal, or the number of one that this policy's reviewers give most."""
+    usual = _usual_answers(request, everything) if choice.kind is DecisionKind.DENIED else []
+    size = max((len(text) for text, _ in usual), default=0)
+    session.screen.talk("Why? The agent reads this.")
+    for number, (text, category) in enumerate(usual, 1):
+        session.screen.talk(f"  {number}  {text.ljust(size)}{f'   ({category.kebab})' if category else ''}")
+    typed = session.screen.ask("  or type a reason: " if usual else "  reason: ")
+    if typed.isdigit() and 0 < int(typed) <= len(usual):
+        text, category = usual[int(typed) - 1]
+        return text, choice.category or category
+    return typed, choice.category
+
+
+def _usual_answers(
+    request: ApprovalRequest, everything: Iterable[ApprovalRequest]
+) -> list[tuple[str, Category | None]]:
+    policies = {(ref.kind, ref.namespace, ref.name) for ref in request.spec.policies}
+    said = Counter(
+        (decision.reason, decision.category)
+        for each in everything
+        if policies & {(ref.kind, ref.namespace, ref.name) for ref in each.spec.policies}
+        for decision in deciders(each, DecisionKind.DENIED)
+        if decision.reason
+    )
+    return [answer for answer, _ in said.most_common(_USUAL)]
+
+
+def _reason_to_skip(choice: Choice, request: ApprovalRequest, first: ApprovalRequest) -> str:
+    """Why a request of a batch must be decided alone; empty where it need not (SECURITY D4)."""
+    if choice.kind is DecisionKind.DENIED:
+        return ""
+    if request.spec.tier == "multi-factor":
+        return "MultiFactor is decided one by one"
+    if not choice.group and not choice.items:
+        return ""
+    differing = differs_in(first, request)
+    if differing is None:
+        return "its arguments are not shown whole, decide it alone"
+    new = [name.removesuffix(" (new)") for name in differing if name.endswith(" (new)")]
+    return f'argument "{new[0]}" is new, decide it alone' if new else ""
+
+
+async def _one_of_many(
+    reviewer: Reviewer, store: ReviewerStore, request: ApprovalRequest, wish: Wish, *, skip: str
+) -> Answer:
+    if skip:
+        return Skip(request, skip)
+    try:
+        return await reviewer.record(store, request, wish)
+    except NoLongerPending as error:
+        try:
+            return Failure(await store.get(request.namespace, request.name), error)
+        except NotFound:
+            return Failure(request, error)
+    except HitlError as error:
+        return Failure(request, error)

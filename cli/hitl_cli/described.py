@@ -1,0 +1,282 @@
+"""CALL.json: a call for `hitl explain`, with whatever else a verdict may depend on.
+
+    {"server": "stripe", "tool": "create_refund", "arguments": {"amount": 15000},
+     "sessionID": "s1", "callID": "c1", "justification": "…", "confidencePercent": 93, "externalImpact": false,
+     "claimedUser": "ana", "alternatives": ["…"], "agentPath": ["main"], "context": {…},
+     "agent": {"namespace": "shop", "serviceAccount": "support", "workload": "deploy/support", "podName": "…",
+               "podUID": "…", "labels": {"app": "support"}},
+     "onBehalfOf": {"username": "ana@example.com", "verified": true},
+     "tainted": false,
+     "definition": {"description": "…", "inputSchema": {…}, "annotations": {"readOnlyHint": false}},
+     "history": {"calls": 4, "podCalls": 9, "allowed": 211, "allowedWith": [{"amount": 100}], "lastHour": 3,
+                 "usual": {"hours": 24, "calls": 2}, "decided": 10, "denied": 1, "clarified": 60,
+                 "spent": [{"limit": "AgentPolicy/shop/support#refunds", "by": "", "amount": 95000, "max": 100000,
+                            "per": "24h", "kind": "sum"}]}}
+
+Only `tool` must be there. Keys may be written in snake_case; unknown ones are refused by name, because a misspelt one
+would change the verdict in silence.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from hitl.errors import InvalidCall
+from hitl.policy.calls import Agent, OnBehalfOf, ToolCall
+from hitl.policy.durations import parse_duration
+from hitl.policy.envelope import parse_call, parse_json, render_json
+from hitl.policy.spec import ToolDefinition
+from hitl.policy.verdicts import Charge
+
+T = TypeVar("T")
+
+# A call a minute for a week: more would only make `explain` slow, not different.
+_MOST = 10_080
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the agent's ledger is to hold before the call; numbers of calls unless said otherwise.
+
+    Attributes:
+        calls: of this tool and session within the last minute; pod_calls: of other tools of the pod.
+        allowed: of this tool, ever; allowed_with: with these arguments.
+        last_hour: of this tool; usual: (hours, calls in each of them) before that.
+        decided, denied: by people within ten minutes.
+        clarified: the confidence with which this very call was answered CLARIFY a minute ago; None: it was not.
+        spent: what limits have used up.
+    """
+
+    calls: int = 0
+    pod_calls: int = 0
+    allowed: int = 0
+    allowed_with: tuple[Mapping[str, Any], ...] = ()
+    last_hour: int = 0
+    usual: tuple[int, int] = (0, 0)
+    decided: int = 0
+    denied: int = 0
+    clarified: int | None = None
+    spent: tuple[Charge, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedCall:
+    """A call and its circumstances. `agent` None: nobody in particular, so every policy is taken to select it."""
+
+    call: ToolCall
+    agent: Agent | None = None
+    on_behalf_of: OnBehalfOf | None = None
+    tainted: bool = False
+    definition: ToolDefinition | None = None
+    past: Past = field(default_factory=Past)
+
+
+def read_call(document: bytes, source: str) -> DescribedCall:
+    """The call that a JSON text describes.
+
+    Raises:
+        InvalidCall: naming `source`, what was found, and what was wanted.
+    """
+    try:
+        return _described(_Fields(parse_json(document, "the file"), "a call"))
+    except InvalidCall as error:
+        raise InvalidCall(f"{source}: {error}") from error
+
+
+def _described(fields: "_Fields") -> DescribedCall:
+    tool = fields.take("tool", str, "")
+    if not tool:
+        raise InvalidCall('"tool" is missing; a call needs at least {"tool": "server/tool"}')
+    server, _, name = tool.rpartition("/")
+    described = DescribedCall(
+        call=parse_call(
+            fields.take("server", str, server),
+            name if server else tool,
+            render_json(fields.take("arguments", dict, {})),
+            call_id=fields.take("callID", str, ""),
+            session_id=fields.take("sessionID", str, ""),
+            agent_path=fields.texts("agentPath"),
+            justification=fields.take("justification", str, ""),
+            confidence_percent=fields.optional("confidencePercent", int),
+            claimed_user=fields.take("claimedUser", str, ""),
+            alternatives=fields.texts("alternatives"),
+            external_impact=fields.take("externalImpact", bool, default=False),
+            context_json=render_json(context) if (context := fields.take("context", dict, {})) else b"",
+        ),
+        agent=_agent(fields.below("agent")),
+        on_behalf_of=_user(fields.below("onBehalfOf")),
+        tainted=fields.take("tainted", bool, default=False),
+        definition=_definition(fields.below("definition"), name),
+        past=_past(fields.below("history")),
+    )
+    fields.nothing_left()
+    return described
+
+
+def _agent(fields: "_Fields | None") -> Agent | None:
+    if fields is None:
+        return None
+    labels = fields.take("labels", dict, {})
+    for key, value in labels.items():
+        if not isinstance(value, str):
+            raise InvalidCall(f'agent.labels: "{key}" is {value!r}, wanted text in quotes')
+    agent = Agent(
+        namespace=fields.take("namespace", str, ""),
+        service_account=fields.take("serviceAccount", str, "default"),
+        workload=fields.take("workload", str, ""),
+        pod_name=fields.take("podName", str, ""),
+        pod_uid=fields.take("podUID", str, ""),
+        labels=labels,
+    )
+    fields.nothing_left()
+    return agent
+
+
+def _user(fields: "_Fields | None") -> OnBehalfOf | None:
+    if fields is None:
+        return None
+    user = OnBehalfOf(fields.take("username", str, ""), verified=fields.take("verified", bool, default=False))
+    fields.nothing_left()
+    return user
+
+
+def _definition(fields: "_Fields | None", tool: str) -> ToolDefinition | None:
+    """An MCP Tool object, of which inference reads title, description, the schema's properties and the annotations."""
+    if fields is None:
+        return None
+    schema = fields.take("inputSchema", dict, {})
+    properties = schema.get("properties")
+    annotations = fields.take("annotations", dict, {})
+    for ignored in ("outputSchema", "_meta", "icons", "execution"):
+        fields.take(ignored, object, None)
+    definition = ToolDefinition(
+        name=fields.take("name", str, tool),
+        description=" ".join(filter(None, (fields.take("title", str, ""), fields.take("description", str, "")))),
+        argument_names=tuple(properties) if isinstance(properties, dict) else (),
+        annotations={key: value for key, value in annotations.items() if isinstance(value, bool)},
+    )
+    fields.nothing_left()
+    return definition
+
+
+def _past(fields: "_Fields | None") -> Past:
+    if fields is None:
+        return Past()
+    usual = fields.below("usual")
+    hours = (usual.count("hours"), usual.count("calls")) if usual else (0, 0)
+    if usual:
+        usual.nothing_left()
+    past = Past(
+        calls=fields.count("calls"),
+        pod_calls=fields.count("podCalls"),
+        allowed=fields.count("allowed"),
+        allowed_with=tuple(each.whole(dict) for each in fields.each("allowedWith")),
+        last_hour=fields.count("lastHour"),
+        usual=hours,
+        decided=fields.count("decided"),
+        denied=fields.count("denied"),
+        clarified=fields.optional("clarified", int),
+        spent=tuple(_spent(each) for each in fields.each("spent")),
+    )
+    fields.nothing_left()
+    return past
+
+
+def _spent(fields: "_Fields") -> Charge:
+    per = fields.take("per", str, "")
+    try:
+        seconds = parse_duration(per)
+    except ValueError as error:
+        raise InvalidCall(f"{fields.place}: per: {error}") from error
+    charge = Charge(
+        limit_id=fields.take("limit", str, ""),
+        key=fields.take("by", str, ""),
+        amount=float(fields.take("amount", (int, float), 0)),
+        maximum=float(fields.take("max", (int, float), 0)),
+        per=int(seconds),
+        kind=fields.take("kind", str, "calls"),
+    )
+    if charge.kind not in ("calls", "sum"):
+        raise InvalidCall(f'{fields.place}: kind is "{charge.kind}", wanted calls or sum')
+    fields.nothing_left()
+    return charge
+
+
+class _Fields:
+    """The keys of one object, each taken once; what is left at the end was misspelt."""
+
+    def __init__(self, value: Any, place: str) -> None:
+        self.place = place
+        self._value = value
+        if not isinstance(value, dict):
+            raise InvalidCall(f"{place} is {_shown(value)}, wanted an object")
+        self._left: dict[str, tuple[str, Any]] = {}
+        self._known: list[str] = []
+        for key, each in value.items():
+            if (plain := _plain(key)) in self._left:
+                raise InvalidCall(f'{place}: "{key}" and "{self._left[plain][0]}" are the same key')
+            self._left[plain] = (key, each)
+
+    def whole(self, kind: type[T]) -> T:
+        """The object itself."""
+        assert isinstance(self._value, kind), "it was checked when it was made"
+        return self._value
+
+    def take(self, name: str, kind: Any, default: Any) -> Any:
+        """One value of a type, or the default where it is absent."""
+        self._known.append(name)
+        if _plain(name) not in self._left:
+            return default
+        key, value = self._left.pop(_plain(name))
+        # In Python a bool is an int; in a call it is not.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
+            raise InvalidCall(f'{self.place}: "{key}" is {_shown(value)}, wanted {_wanted(kind)}')
+        return value
+
+    def optional(self, name: str, kind: type[T]) -> T | None:
+        """One value of a type, or None."""
+        found: T | None = self.take(name, kind, None)
+        return found
+
+    def count(self, name: str) -> int:
+        """A number of calls."""
+        number: int = self.take(name, int, 0)
+        if not 0 <= number <= _MOST:
+            raise InvalidCall(f'{self.place}: "{name}" is {number}, wanted 0 to {_MOST}')
+        return number
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts."""
+        values = self.take(name, list, [])
+        for value in values:
+            if not isinstance(value, str):
+                raise InvalidCall(f'{self.place}: "{name}" holds {_shown(value)}, wanted texts')
+        return tuple(values)
+
+    def below(self, name: str) -> "_Fields | None":
+        """The object under a key, or None."""
+        value = self.take(name, object, None)
+        return None if value is None else _Fields(value, name)
+
+    def each(self, name: str) -> "list[_Fields]":
+        """The objects of a list."""
+        return [_Fields(value, f"{name}[{at}]") for at, value in enumerate(self.take(name, list, []))]
+
+    def nothing_left(self) -> None:
+        """Refuse what nobody asked for."""
+        for key, _ in self._left.values():
+            raise InvalidCall(f'{self.place}: unknown key "{key}"; known here: {", ".join(self._known)}')
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _wanted(kind: Any) -> str:
+    words = {str: "text", int: "a whole number", bool: "true or false", dict: "an object", list: "a list"}
+    return words.get(kind, "a number")

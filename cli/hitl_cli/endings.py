@@ -1,0 +1,109 @@
+"""How a request stands or ended, in one sentence. Five endings, five wordings: no expiry is called a denial (I9)."""
+
+from datetime import datetime
+from typing import assert_never
+
+from hitl.approvals.conditions import ExpiryReason, outcome
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State
+from hitl.approvals.timeline import deadline_of, in_force
+from hitl_cli.times import clock, since
+
+
+def state_at(request: ApprovalRequest, now: datetime) -> State:
+    """The stored state, except that a request past its time is Expired whether or not anybody has written so."""
+    if request.status.state is State.PENDING and in_force(request, now).expired:
+        return State.EXPIRED
+    return request.status.state
+
+
+def ending(request: ApprovalRequest, now: datetime) -> str:
+    """What became of it, continuing a sentence that began with its name."""
+    status = request.status
+    when = status.resolved_time
+    match state_at(request, now):
+        case State.PENDING:
+            return "waits for a decision"
+        case State.APPROVED:
+            return f"was approved{_by(request, DecisionKind.APPROVED, now)} and waits for the agent to pick it up"
+        case State.CONSUMED:
+            picked = status.consumed_time or when
+            return (
+                f"was approved{_by(request, DecisionKind.APPROVED, now)} and ran{_ago(picked, now)}{_result(request)}"
+            )
+        case State.DENIED:
+            return f"was denied{_by(request, DecisionKind.DENIED, now) or _ago(when, now)}{_because(_denial(request))}"
+        case State.EXPIRED:
+            return _expiry(request, now)
+        case State.CANCELLED:
+            message = _message(request, State.CANCELLED)
+            return f"was cancelled{_ago(when, now)}{f': {message}' if message else ''}; nothing ran"
+        case other:
+            assert_never(other)
+
+
+def _expiry(request: ApprovalRequest, now: datetime) -> str:
+    condition = outcome(request.status.conditions, State.EXPIRED)
+    when = condition.last_transition_time if condition else deadline_of(request)
+    at = f"expired at {clock(when, now)}, {since(when, now)} ago; nothing ran"
+    if condition and condition.reason == ExpiryReason.RELEASE_WINDOW:
+        return f"was approved{_by(request, DecisionKind.APPROVED, now)}, but the agent did not come for it: it {at}"
+    return at
+
+
+def deciders(request: ApprovalRequest, kind: DecisionKind) -> list[Decision]:
+    """Decisions of one kind that count, oldest first: those the hub refused are left out."""
+    refused = {each.reviewer for each in request.status.verified if each.refused and not each.note}
+    return [each for each in request.status.decisions if each.decision is kind and each.reviewer not in refused]
+
+
+def _denial(request: ApprovalRequest) -> Decision | None:
+    denials = deciders(request, DecisionKind.DENIED)
+    return denials[-1] if denials else None
+
+
+def _by(request: ApprovalRequest, kind: DecisionKind, now: datetime) -> str:
+    counted = deciders(request, kind)
+    if not counted:
+        return ""
+    names = " and ".join(dict.fromkeys(each.reviewer for each in counted))
+    return f" by {names}{_ago(counted[-1].time, now)}"
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return f" {since(moment, now)} ago" if moment else ""
+
+
+def _because(decision: Decision | None) -> str:
+    return f': "{decision.reason}"' if decision and decision.reason else ""
+
+
+def _message(request: ApprovalRequest, state: State) -> str:
+    condition = outcome(request.status.conditions, state)
+    return condition.message.rstrip(".") if condition else ""
+
+
+def _result(request: ApprovalRequest) -> str:
+    match request.status.result:
+        case "Succeeded":
+            return " and succeeded"
+        case "Failed":
+            return " and failed"
+        case "NotStarted":
+            return ", but the agent did not start it"
+        case _:
+            return ""
+
+
+def ending_in_a_row(request: ApprovalRequest, now: datetime) -> str:
+    """The same for one line among several: ``expired 20s ago``."""
+    state = state_at(request, now)
+    when = request.status.resolved_time or deadline_of(request)
+    match state:
+        case State.PENDING:
+            return "waits for a decision"
+        case State.APPROVED | State.CONSUMED:
+            return f"approved{_by(request, DecisionKind.APPROVED, now)} before"
+        case State.DENIED:
+            return f"denied{_by(request, DecisionKind.DENIED, now)} before"
+        case State.EXPIRED | State.CANCELLED:
+            return f"{state.value.lower()} {since(when, now)} ago"

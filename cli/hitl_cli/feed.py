@@ -1,0 +1,67 @@
+"""Audit records of a home as they come: what is there, and with `follow` what is written next."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hitl.audit import AuditRecord, RecordKind
+from hitl.errors import InvalidInput
+from hitl_cli.home import Home
+
+# How often a followed log is looked at; people do not notice half a second.
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Feed:
+    """Reads every audit log of a home, each line once. Lines that are no record are counted, not guessed at."""
+
+    home: Home
+    unreadable: int = 0
+    _offsets: dict[Path, int] = field(default_factory=dict)
+
+    def fresh(self) -> list[AuditRecord]:
+        """Records written since the last look, oldest first."""
+        records: list[AuditRecord] = []
+        for log in self.home.audit_logs():
+            records.extend(self._fresh_of(log))
+        return sorted(records, key=lambda record: record.time)
+
+    def follow(self) -> Iterator[AuditRecord]:
+        """Every record that is written from now on, until the caller stops."""
+        while True:
+            yield from self.fresh()
+            time.sleep(_LOOK_SECONDS)
+
+    def _fresh_of(self, log: Path) -> Iterator[AuditRecord]:
+        with log.open("rb") as file:
+            file.seek(self._offsets.get(log, 0))
+            for text in file:
+                if not text.endswith(b"\n"):
+                    return  # being written: the next look sees it whole
+                self._offsets[log] = self._offsets.get(log, 0) + len(text)
+                try:
+                    yield AuditRecord.parse(text)
+                except InvalidInput:
+                    self.unreadable += 1
+
+
+def agent_of(record: AuditRecord) -> str:
+    """The workload's own name out of ``namespace/workload/pod``; a workload may be ``deploy/support``."""
+    parts = record.agent_id.split("/")
+    return parts[-2] if len(parts) > 2 else record.agent_id or "-"
+
+
+def why_of(record: AuditRecord) -> str:
+    """WHY as in the list: the rule or score that decided, else the reason code in lower case."""
+    if record.rule:
+        return f"rule {record.rule.rpartition('#')[2]}"
+    if record.score is not None:
+        return f"score {record.score}"
+    return record.reason.lower().replace("_", " ") or "-"
+
+
+def is_verdict(record: AuditRecord) -> bool:
+    """Whether the record says what was decided about a call, once per call."""
+    return record.kind is RecordKind.VERDICT

@@ -1,0 +1,331 @@
+"""One request on one page: what would run, why, what it can touch, why it is held and who decides, in this order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State
+from hitl.approvals.requirements import Progress, progress_of, votes
+from hitl.approvals.timeline import in_force
+from hitl.policy.durations import format_duration
+from hitl.policy.verdicts import SecondFactor
+from hitl_cli.arguments import argument_lines, arguments_of, changes, framed, limited, text_of
+from hitl_cli.endings import deciders, ending, state_at
+from hitl_cli.past import Past, differs_in
+from hitl_cli.render import Column, Line, Tint, cut, line, table, tinted, word, wrapped
+from hitl_cli.requests import agent_of, tier_of, tool_of, why_of
+from hitl_cli.standing import Standing, standing_of
+from hitl_cli.times import clock, since, until
+
+if TYPE_CHECKING:
+    from hitl.stores.people import Person
+
+# Bytes of a digest that people compare by eye.
+_DIGEST_SHOWN = 16
+# A group's table shows the first arguments that differ, cut to what a person compares at a glance.
+_GROUP_COLUMNS = 3
+_GROUP_CELL = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the page needs beside the request.
+
+    Attributes:
+        past: earlier requests of this agent and tool.
+        people: who may decide here.
+        viewer: who looks, where that is known.
+    """
+
+    past: Past
+    people: "Mapping[str, Person]"
+    viewer: str | None
+    now: datetime
+
+
+def page(request: ApprovalRequest, beside: Beside, width: int, *, full: bool) -> list[Line]:
+    """The whole page, `width` columns wide; `full`: nothing is cut."""
+    blocks = [
+        _what(request, beside, width, full=full),
+        _why(request, width, full=full),
+        _touches(request, width),
+        _held(request, beside, width),
+        _who_decides(request, beside, width),
+        _origin(request, beside, width, full=full),
+    ]
+    lines = [*_head(request, beside, width)]
+    for block in blocks:
+        if block:
+            lines += ["", *block]
+    return lines
+
+
+def difference(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
+    """What changed since the last approved call like this one."""
+    last = beside.past.last_approved
+    if last is None:
+        return [f"no call of {tool_of(request)} by this agent was approved before"]
+    before, after = arguments_of(last.spec.call.arguments_preview), arguments_of(request.spec.call.arguments_preview)
+    title = f"since the last approved one ({last.name}, {_approved_by(last, beside.now)})"
+    if before is None or after is None:
+        return [f"{title}: one of the two is too large to compare"]
+    changed = changes(before, after, width, indent="    ")
+    return [title, *changed] if changed else [f"{title}: the same arguments"]
+
+
+def who_decides(request: ApprovalRequest, rows: Sequence[Progress], now: datetime) -> list[Line]:
+    """One line per person who approved and per place that is open, without the heading."""
+    return [line(f"  {name}   {text}") for name, text, _ in _places(request, rows, {}, now)]
+
+
+def _head(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
+    state = state_at(request, beside.now)
+    lines: list[Line] = [*wrapped(request.spec.summary, width)]
+    facts = line(word(tier_of(request)), " · ", word(state.value))
+    if state is State.PENDING:
+        deadline = in_force(request, beside.now).deadline
+        left = (deadline - beside.now).total_seconds()
+        text = f"expires in {until(deadline, beside.now)} ({clock(deadline, beside.now)})"
+        return [*lines, line(facts, " · ", tinted(text, Tint.EXPIRING if left < 120 else Tint.NONE))]
+    return [*lines, facts, *wrapped(f"{request.name} {ending(request, beside.now)}", width)]
+
+
+def _what(request: ApprovalRequest, beside: Beside, width: int, *, full: bool) -> list[Line]:
+    call = request.spec.call
+    version = f"   {call.version}" if call.version else ""
+    definition = f"   definition {call.tool_definition_digest[:12]}" if full and call.tool_definition_digest else ""
+    lines: list[Line] = ["WHAT WILL RUN" if not request.status.state.is_terminal else "WHAT WAS ASKED"]
+    lines.append(f"  {tool_of(request)}{version}{definition}")
+    lines += argument_lines(call.arguments_preview, width, full=full)
+    for editor, patch in _edits(request):
+        lines.append(f"  changed by {editor}")
+        lines += changes(*_patched(request, patch), width, indent="    ")
+    if beside.past.last_approved is not None:
+        first, *rest = difference(request, beside, width)
+        lines += [line("  ", first), *rest]
+    return lines
+
+
+def _why(request: ApprovalRequest, width: int, *, full: bool) -> list[Line]:
+    spec = request.spec
+    lines: list[Line] = ["WHY"]
+    if spec.justification:
+        lines += framed("agent says", limited(spec.justification, full=full), width)
+    else:
+        lines.append("  agent says   (nothing; ask for a justification in the policy)")
+    if spec.alternatives:
+        numbered = "   ".join(f"{number}. {text}" for number, text in enumerate(spec.alternatives, 1))
+        lines += framed("instead it could", limited(numbered, full=full), width)
+    if spec.context:
+        lines += framed("context", limited(spec.context, full=full), width)
+    return lines
+
+
+def _touches(request: ApprovalRequest, width: int) -> list[Line]:
+    spec = request.spec
+    rows = {
+        "network": spec.touches.network,
+        "reads": spec.touches.reads,
+        "writes": spec.touches.writes,
+        "environment": spec.touches.environment,
+        "effects": spec.effects,
+        "undo": (f"{spec.undo} (stated by the tool, not checked)",) if spec.undo else (),
+    }
+    lines: list[Line] = []
+    for name, values in rows.items():
+        if values:
+            lines += _hanging(f"  {name.ljust(12)}", ", ".join(values), width)
+    return ["WHAT IT CAN TOUCH", *lines] if lines else []
+
+
+def _held(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
+    spec = request.spec
+    lines: list[Line] = ["WHY IT IS HELD"]
+    lines += _hanging("  ", spec.explanation or _explanation(request), width)
+    if spec.because and spec.because not in spec.explanation:
+        lines += _hanging("  because ", spec.because, width)
+    points = [f"{factor.points:+d} {factor.name}" for factor in spec.factors if factor.points]
+    lines += _packed(points, width)
+    if spec.earlier:
+        lines.append(f"  the same call was asked before: {spec.earlier}")
+    if beside.past.requests:
+        lines += _hanging("  ", f"seen before: {beside.past}", width)
+    return lines
+
+
+def _explanation(request: ApprovalRequest) -> str:
+    spec = request.spec
+    if spec.rule:
+        policy, _, rule = spec.rule.rpartition("#")
+        return f"rule {rule} of policy {policy.rpartition('/')[2]} is {tier_of(request)}"
+    return f"score {spec.score} is {tier_of(request)}" if spec.score is not None else f"it is {tier_of(request)}"
+
+
+def _who_decides(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
+    rows = progress_of(request)
+    filled, places = votes(rows)
+    lines: list[Line] = [_opposed("WHO DECIDES", f"{filled} of {places}", width)]
+    pending = state_at(request, beside.now) is State.PENDING
+    standing = standing_of(beside.viewer, request, rows, beside.people) if beside.viewer and pending else None
+    size = max(len(row.requirement.name) for row in rows)
+    for name, text, note in _places(request, rows, _notes(rows, standing, beside), beside.now):
+        lines += _noted(f"  {name.ljust(size)}   {text}", note, width)
+    for decision in deciders(request, DecisionKind.DENIED):
+        lines += _hanging("  ", f"{_said(decision, beside.now)}", width)
+    for entry in request.status.verified:
+        if entry.refused and not entry.note:
+            lines += _hanging("  ", f"not counted: {entry.reviewer}, {entry.refused}", width)
+    for step in request.spec.escalation:
+        groups = ", ".join(step.to)
+        lines.append(f"  {'after'.ljust(size)}   {format_duration(step.after)} also {groups}")
+    return lines
+
+
+def _places(
+    request: ApprovalRequest, rows: Sequence[Progress], notes: Mapping[str, str], now: datetime
+) -> list[tuple[str, str, str]]:
+    """(requirement, who approved or who is wanted, note) for every place, those that are filled first."""
+    said = {decision.reviewer: decision for decision in request.status.decisions}
+    places: list[tuple[str, str, str]] = []
+    for row in rows:
+        name = row.requirement.name
+        places += [(name, _said(said[reviewer], now), "") for reviewer in row.filled_by]
+        missing = row.places - len(row.filled_by)
+        if missing:
+            groups = row.requirement.any_of
+            whom = f"{missing} of group {' or '.join(groups)}" if groups else f"{missing} of anyone in reviewers.yaml"
+            factor = (
+                "" if row.requirement.second_factor is SecondFactor.NONE else _FACTORS[row.requirement.second_factor]
+            )
+            if factor and row.requirement.or_second_person:
+                factor = f"{factor} or a second person" if missing == 1 else ""
+            places.append((name, whom + factor, notes.get(name, "")))
+    return places
+
+
+_FACTORS = {
+    SecondFactor.ANY: ", second factor needed",
+    SecondFactor.HARDWARE: ", hardware key needed",
+}
+
+
+def _said(decision: Decision, now: datetime) -> str:
+    at = f" {clock(decision.time, now)}" if decision.time else ""
+    reason = f' ("{decision.reason}")' if decision.reason else ""
+    return f"{decision.reviewer} {decision.decision.value.lower()}{at}{reason}"
+
+
+def _notes(rows: Sequence[Progress], standing: Standing | None, beside: Beside) -> dict[str, str]:
+    """Beside each open place: whether the one who looks may fill it."""
+    if standing is None:
+        return {}
+    notes = {}
+    for row in rows:
+        if not standing.may_approve:
+            notes[row.requirement.name] = f"you may not: {standing.why_not}"
+            continue
+        person = beside.people.get((beside.viewer or "").casefold())
+        groups = row.requirement.any_of
+        fits = not groups or (person is not None and set(groups) & set(person.groups))
+        notes[row.requirement.name] = "you may decide" if fits else f"you may not: not in {' or '.join(groups)}"
+    return notes
+
+
+def _origin(request: ApprovalRequest, beside: Beside, width: int, *, full: bool) -> list[Line]:
+    spec = request.spec
+    whom = []
+    if spec.on_behalf_of:
+        verified = spec.on_behalf_of_verified
+        whom = [f"for {spec.on_behalf_of} (token verified)" if verified else f"says it acts for {spec.on_behalf_of}"]
+    agent = [f"agent {spec.agent_pod or spec.workload}, sa {spec.service_account}"]
+    policies = [f"policy {policy.name} gen {policy.generation}" for policy in spec.policies]
+    digest = spec.digest if full else f"{spec.digest[:8]} {spec.digest[8:_DIGEST_SHOWN]} …"
+    asked = f"asked {clock(request.created, beside.now)}, {since(request.created, beside.now)} ago"
+    lines = [
+        *_hanging("", " · ".join([*whom, *agent, *policies]), width),
+        f"digest hmac:{digest}   {asked}",
+    ]
+    if full:
+        lines.append(f"name {request.handle}   uid {request.uid}")
+        named = {"revision": spec.revision, "session": spec.session_id}
+        lines += [f"{name} {value}" for name, value in named.items() if value]
+    return lines
+
+
+def _edits(request: ApprovalRequest) -> list[tuple[str, Mapping[str, object]]]:
+    return [
+        (decision.reviewer, decision.arguments_patch)
+        for decision in deciders(request, DecisionKind.APPROVED)
+        if decision.arguments_patch
+    ]
+
+
+def _patched(
+    request: ApprovalRequest, patch: Mapping[str, object]
+) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    from hitl.approvals.edits import apply_patch  # noqa: PLC0415 - start-up: few requests carry an edit
+
+    before = arguments_of(request.spec.call.arguments_preview) or {}
+    return before, apply_patch(before, patch)
+
+
+def _approved_by(request: ApprovalRequest, now: datetime) -> str:
+    approvals = deciders(request, DecisionKind.APPROVED)
+    when = request.status.resolved_time or request.created
+    names = ", ".join(dict.fromkeys(each.reviewer for each in approvals))
+    return f"{since(when, now)} ago{f', {names}' if names else ''}"
+
+
+def _opposed(left: str, right: str, width: int) -> str:
+    return f"{left}{' ' * max(width - cell_len(left) - cell_len(right), 1)}{right}"
+
+
+def _noted(left: str, note: str, width: int) -> list[Line]:
+    """The note at the right edge, or below where there is no room."""
+    if not note or cell_len(left) + cell_len(note) + 3 <= width:
+        return [_opposed(left, note, width) if note else left]
+    return [left, _opposed("", note, width)]
+
+
+def _hanging(first: str, text: str, width: int) -> list[Line]:
+    """Text that goes on below where it began."""
+    indent = " " * cell_len(first)
+    return [line(first if at == 0 else indent, piece) for at, piece in enumerate(wrapped(text, width - len(indent)))]
+
+
+def _packed(parts: Sequence[str], width: int) -> list[Line]:
+    """Short parts, three spaces apart, as many as fit on a line."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and cell_len(lines[-1]) + 3 + cell_len(part) <= width:
+            lines[-1] += f"   {part}"
+        else:
+            lines.append(f"  {part}")
+    return [*lines]
+
+
+def group_page(group: Sequence[ApprovalRequest], beside: Beside, width: int) -> list[Line]:
+    """Similar requests as a table of the arguments in which they differ."""
+    first = group[0]
+    deadline = in_force(first, beside.now).deadline
+    shown = [arguments_of(request.spec.call.arguments_preview) for request in group]
+    differing = [differs_in(first, request) for request in group]
+    names = list(dict.fromkeys(name for names in differing for name in names or () if "(" not in name))[:_GROUP_COLUMNS]
+    columns = [Column("  ITEM"), *(Column(name.upper()) for name in names), Column("DIFFERS IN", cut=True)]
+    rows = []
+    for request, arguments, changed in zip(group, shown, differing, strict=True):
+        values = [cut(text_of((arguments or {}).get(name, "-")), _GROUP_CELL) for name in names]
+        last = "not shown whole: show it alone" if changed is None else ", ".join(changed) or "-"
+        rows.append([f"  {request.name}", *values, last])
+    return [
+        *wrapped(f"{len(group)} similar: {first.spec.summary}", width),
+        line(
+            *(word(tier_of(first)), " · ", word(State.PENDING.value)),
+            f" · expires in {until(deadline, beside.now)} · agent {agent_of(first)}, {why_of(first)}",
+        ),
+        "",
+        *table(columns, rows, width),
+    ]
