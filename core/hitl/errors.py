@@ -47,12 +47,14 @@ class Problem:
         message: what is wrong and what to do, without the path.
         code: stable code for `hitl check`, e.g. ``HITL101``.
         document: index of the document in its file or list, for finding the line; -1 where there is none.
+        severity: ``error``, or ``warning`` for what works but is hardly meant.
     """
 
     path: str
     message: str
     code: str = "HITL100"
     document: int = -1
+    severity: str = "error"
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message
