@@ -114,7 +114,7 @@ def test_I4_names_that_could_be_a_path_or_a_service_account_are_refused(tmp_path
         ("reviewers:\n- name: ana\n  publicKey: ed25519:AAAA\n", 3, "32 bytes in base64"),
         ("reviewers:\n- name: ana\n  publicKey: ssh-ed25519 AAAA\n", 3, "wanted ed25519:"),
         (f"reviewers:\n- name: ana\n  publicKey: {KEY}\n  groups: oncall\n", 4, "must be a list"),
-        (f"reviewers:\n- name: ana\n  publicKey: {KEY}\n  groups: ['a b']\n", 4, "not fit for a group"),
+        (f"reviewers:\n- name: ana\n  publicKey: {KEY}\n  groups: [' a']\n", 4, "not fit for a group"),
     ],
 )
 def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, text: str, line: int, said: str) -> None:

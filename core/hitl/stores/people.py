@@ -12,6 +12,7 @@ standalone mode is called cooperative (SECURITY G5). Names are unique and compar
 import base64
 import binascii
 import fcntl
+import json
 import os
 import re
 import stat
@@ -29,7 +30,8 @@ from hitl.errors import InvalidPeople
 REVIEWERS = "reviewers.yaml"
 _SCHEME = "ed25519:"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,62}")
-_GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}")
+# As policies spell them: visible, without spaces at the ends.
+_GROUP = re.compile(r"[^\s\x00-\x1f\x7f]([^\n\x00-\x1f\x7f]{0,126}[^\s\x00-\x1f\x7f])?")
 _MOST_GROUPS = 64
 _HEADER = "# Who may decide. Add people with: hitl dev reviewer add NAME --group GROUP\n"
 _LARGEST_FILE = 1 << 20  # bytes; some 4 000 people
@@ -230,7 +232,7 @@ def _check_name(name: str, place: str) -> None:
 
 def _check_group(group: str, place: str) -> None:
     if not _GROUP.fullmatch(group):
-        raise InvalidPeople(f"{place} is not fit for a group; wanted 1-128 of A-Z a-z 0-9 . _ : / @ -")
+        raise InvalidPeople(f"{place} is not fit for a group; wanted 1-128 visible characters, no space at the ends")
 
 
 def _key_file(home: Path, name: str) -> Path:
@@ -275,7 +277,7 @@ def _append(path: Path, known: Mapping[str, Person], person: Person) -> None:
 
 
 def _entry(person: Person) -> str:
-    groups = ", ".join(f'"{group}"' for group in person.groups)
+    groups = ", ".join(json.dumps(group) for group in person.groups)
     key = base64.b64encode(person.public_key).decode()
     return f'- name: "{person.name}"\n  groups: [{groups}]\n  publicKey: {_SCHEME}{key}\n'
 

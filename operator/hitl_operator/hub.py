@@ -1,0 +1,125 @@
+"""The hub: one object that holds the parts together, for standalone and cluster alike (DESIGN 3, 8, 14).
+
+What differs between the two is handed in: where requests live, who calls, where config comes from, which votes count.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from hitl.approvals.opening import Refuse
+from hitl.errors import Unavailable
+from hitl.policy.config import COMPILER
+from hitl.policy.settings import Settings
+from hitl.stores.protocol import ApprovalStore
+from hitl.v1 import hub_pb2
+from hitl.wire.identity import Identity
+from hitl_operator.heads import AuditHeads
+from hitl_operator.identity import Authenticator
+from hitl_operator.keys import Keyring
+from hitl_operator.metrics import HubMetrics
+from hitl_operator.opening import Opened, Opener
+from hitl_operator.releasing import Releaser
+from hitl_operator.settling import Settler
+from hitl_operator.sidecars import Sidecars
+from hitl_operator.sources import ConfigSource, ServedConfig
+from hitl_operator.tracking import Open, Tracker
+from hitl_operator.verification import DecisionVerifier
+from hitl_operator.wishes import read_wish
+
+
+class Hub:
+    """Opens, settles, releases.
+
+    Args:
+        store: where requests live; several hubs may share one.
+        authenticator: who is behind a connection.
+        source: the config in force.
+        verifier: which votes count.
+        keyring: keys of namespaces.
+        heads: where the audit chains stood.
+        clock: aware UTC times.
+    """
+
+    def __init__(
+        self,
+        store: ApprovalStore,
+        *,
+        authenticator: Authenticator,
+        source: ConfigSource,
+        verifier: DecisionVerifier,
+        keyring: Keyring,
+        heads: AuditHeads,
+        metrics: HubMetrics,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.authenticator = authenticator
+        self.source = source
+        self.keyring = keyring
+        self.heads = heads
+        self.metrics = metrics
+        self.clock = clock
+        self.stopping = asyncio.Event()
+        self.sidecars = Sidecars(metrics)
+        self.tracker = Tracker()
+        self.settler = Settler(store, self.tracker, verifier, metrics, clock=clock, release_window=self.release_window)
+        self.releaser = Releaser(
+            store,
+            self.tracker,
+            self.settler,
+            metrics,
+            clock=clock,
+            release_window=self.release_window,
+            runs=self._may_run,
+        )
+        self._opener = Opener(store, self.tracker, self.settler, metrics, clock=clock, settings=self.settings)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether sidecars can be served: there is a config, and the store is being followed."""
+        return self.source.version > 0 and self.settler.is_following.is_set()
+
+    async def run(self) -> None:
+        """Follow the store and the clock until cancelled. Raises StoreError where the store cannot even be listed."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.settler.run())
+            tasks.create_task(self.settler.follow())
+
+    def settings(self) -> Settings:
+        """The operator's settings in force."""
+        return self.source.settings
+
+    def release_window(self) -> int:
+        """Seconds that an approval waits for its call."""
+        return self.source.settings.release_window
+
+    def config_for(self, identity: Identity, compiler: str | None) -> ServedConfig | None:
+        """The config of one pod, named under its sidecar's compiler version (None: ours)."""
+        key = self.keyring.keys_of(identity.namespace_uid)[0]
+        return self.source.config_for(identity, key.id, compiler or COMPILER)
+
+    async def open(self, identity: Identity, wish: hub_pb2.OpenHold) -> Opened | Refuse:
+        """As `holding.HoldDesk.open`."""
+        if not self.is_ready:
+            raise Unavailable("NO_CONFIG", "the hub has no config yet; nobody can be asked")
+        self.heads.note(identity, wish.audit_head, self.clock())
+        spec = read_wish(wish.spec_json, identity, preview_bytes=self.settings().preview_bytes)
+        key = self.keyring.keys_of(identity.namespace_uid)[0]
+        return await self._opener.open(identity.agent.namespace, spec, key, supersedes=wish.supersedes)
+
+    async def find(self, identity: Identity, handle: str) -> Open:
+        """As `holding.HoldDesk.find`."""
+        return await self.releaser.find(identity, handle)
+
+    def update_gauges(self) -> None:
+        """Bring the gauges that follow from time up to date."""
+        waiting = [entry.request for entry in self.tracker.open.values()]
+        now = self.clock()
+        oldest = min((request.created for request in waiting), default=now)
+        self.metrics.oldest_pending.set(max(0.0, (now - oldest).total_seconds()))
+        for tier in ("confirm", "multi-factor"):
+            self.metrics.in_progress.labels(tier).set(sum(request.spec.tier == tier for request in waiting))
+
+    def _may_run(self, identity: Identity, epoch: str, revision: str) -> bool:
+        served = self.config_for(identity, self.sidecars.compiler_of(identity, epoch))
+        return served is not None and self.sidecars.may_run(identity, epoch, revision, served.revision)

@@ -1,0 +1,88 @@
+"""What is counted and logged when this hub has written something. Only who wrote counts, so hubs add up."""
+
+from hitl.approvals.conditions import outcome
+from hitl.approvals.opening import Refuse
+from hitl.approvals.requests import ApprovalRequest, RequestSpec, State
+from hitl_operator.logs import Log
+from hitl_operator.metrics import HubMetrics
+from hitl_operator.verification import Judgement
+
+_log = Log(__name__)
+
+
+def record_open(request: ApprovalRequest) -> None:
+    """A request was created."""
+    spec = request.spec
+    _log.info(
+        "opened",
+        handle=request.handle,
+        tier=spec.tier,
+        workload=spec.workload,
+        tool=f"{spec.call.server}/{spec.call.tool}",
+        rule=spec.rule,
+        score=spec.score,
+        digest=spec.digest[:8],
+        revision=spec.revision[:7],
+    )
+
+
+def record_refusal(metrics: HubMetrics, namespace: str, spec: RequestSpec, refused: Refuse) -> None:
+    """Nobody was asked. A line for each would be a flood of its own; sidecars audit every one."""
+    metrics.refused_opens.labels(refused.answer.reason_code).inc()
+    _log.debug(
+        "not-opened",
+        namespace=namespace,
+        workload=spec.workload,
+        tool=f"{spec.call.server}/{spec.call.tool}",
+        reason=refused.answer.reason_code,
+        earlier=refused.earlier,
+    )
+
+
+def record_write(
+    metrics: HubMetrics, before: ApprovalRequest, after: ApprovalRequest, judgements: tuple[Judgement, ...]
+) -> None:
+    """A status was written, with the judgements in it."""
+    for judgement in judgements:
+        _record_judgement(metrics, after, judgement)
+    was, now = before.status, after.status
+    steps = now.escalated - was.escalated + now.rounds - was.rounds
+    if steps > 0:
+        metrics.escalations.inc(steps)
+        _log.info("escalated", handle=after.handle, steps=now.escalated, rounds=now.rounds)
+    if now.state is was.state:
+        return
+    condition = outcome(now.conditions, now.state)
+    _log.info(
+        now.state.value.lower(),
+        handle=after.handle,
+        reason=condition.reason if condition else "",
+        message=condition.message if condition else "",
+        by=now.consumed_by if now.state is State.CONSUMED else "",
+    )
+    if now.state.is_terminal:
+        tier, word = after.spec.tier, now.state.value.lower()
+        ended = condition.last_transition_time if condition else after.created
+        metrics.holds.labels(tier, word).inc()
+        metrics.hold_duration.labels(tier, word).observe(max(0.0, (ended - after.created).total_seconds()))
+
+
+def _record_judgement(metrics: HubMetrics, request: ApprovalRequest, judgement: Judgement) -> None:
+    entry, tier = judgement.entry, request.spec.tier
+    if judgement.cause is not None:
+        metrics.rejected.labels(judgement.cause.value).inc()
+        _log.error(
+            "decision-rejected" if entry.note == 0 else "note-rejected",
+            handle=request.handle,
+            reviewer=entry.reviewer,
+            cause=judgement.cause.value,
+            why=entry.refused,
+        )
+        return
+    decision = next((each for each in request.status.decisions if each.reviewer == entry.reviewer), None)
+    if entry.note or decision is None:
+        return
+    metrics.decisions.labels(decision.decision.value.lower(), tier).inc()
+    if decision.time is not None:
+        metrics.review_latency.labels(tier).observe(max(0.0, (decision.time - request.created).total_seconds()))
+    _log.info("decided", handle=request.handle, reviewer=entry.reviewer, decision=decision.decision.value)

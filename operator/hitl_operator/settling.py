@@ -1,0 +1,233 @@
+"""Keeps every open request where it belongs: judges new votes, settles, writes outcomes, tells those who wait.
+
+Driven by the store's changes and by one timer heap, never by a poll for each hold. Several hubs do this side by side
+on one store; whoever is first wins by compare-and-set, the others read again.
+"""
+
+import asyncio
+import contextlib
+import heapq
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from hitl.approvals.conditions import CancelReason, with_outcome
+from hitl.approvals.requests import ApprovalRequest, RequestStatus, State
+from hitl.approvals.settle import Outcome, Settlement, approve_unheld, settle
+from hitl.approvals.votes import with_verified
+from hitl.errors import Conflict, HitlError, NotFound, StoreUnavailable
+from hitl.stores.protocol import ApprovalStore
+from hitl_operator.logs import Log
+from hitl_operator.metrics import HubMetrics
+from hitl_operator.records import record_write
+from hitl_operator.tracking import Open, Tracker
+from hitl_operator.verification import DecisionVerifier, Judgement, judge_new
+
+# How long a hold whose requirements are met may take to consume before Approved is written for it: after that the
+# release window counts, not the deadline.
+_CONSUME_WITHIN = timedelta(seconds=2)
+# Approved is written this long before the deadline at the latest, so that an approval in time is never called expired.
+_BEFORE_DEADLINE = timedelta(milliseconds=500)
+_WORKERS = 32  # so that the store can commit many outcomes together
+_LOOK_AGAIN = timedelta(seconds=3)  # after an error
+_PAUSE = 1.0  # seconds between two tries at a store that does not answer
+_LONGEST_SLEEP = 1.0  # seconds; a wall clock that jumps is noticed so fast
+
+_log = Log(__name__)
+
+
+class Settler:
+    """Settles the requests in a `Tracker`."""
+
+    def __init__(
+        self,
+        store: ApprovalStore,
+        tracker: Tracker,
+        verifier: DecisionVerifier,
+        metrics: HubMetrics,
+        *,
+        clock: Callable[[], datetime],
+        release_window: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._tracker = tracker
+        self._verifier = verifier
+        self._metrics = metrics
+        self._clock = clock
+        self._release_window = release_window
+        self._queue: asyncio.Queue[Open] = asyncio.Queue()
+        self._timers: list[tuple[float, str]] = []
+        self._sooner = asyncio.Event()
+        self.is_following = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until cancelled: the workers and the timer. `follow` runs beside it."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(_WORKERS):
+                tasks.create_task(self._work())
+            tasks.create_task(self._keep_time())
+
+    async def follow(self) -> None:
+        """Take in what stands in the store, then everything that changes there; until cancelled."""
+        watch = self._store.watch()
+        try:
+            for request in await self._store.list(pending_only=True):
+                self.observe(request)
+            self.is_following.set()
+            while True:
+                try:
+                    async for request in watch:
+                        self.observe(request)
+                    return
+                except StoreUnavailable as error:
+                    _log.error("store-unavailable", problem=error)
+                    await asyncio.sleep(_PAUSE)
+        finally:
+            self.is_following.clear()
+            await watch.aclose()
+
+    def observe(self, request: ApprovalRequest) -> None:
+        """A request as the store has it now; anything new about it is worked on."""
+        entry = self._tracker.observe(request)
+        if entry is None:
+            return
+        if request.status.state.is_terminal:
+            entry.found = settle(request, self._clock(), release_window=self._release_window())
+            entry.wake_all()
+        else:
+            self.look(entry)
+
+    def look(self, entry: Open) -> None:
+        """Have a request settled soon."""
+        if entry.is_busy:
+            entry.is_stale = True
+        else:
+            entry.is_busy = True
+            self._queue.put_nowait(entry)
+
+    def look_at_all(self) -> None:
+        """Have every open request settled soon: the people who may decide, or the settings, changed."""
+        for entry in tuple(self._tracker.open.values()):
+            self.look(entry)
+
+    def take_in(self, request: ApprovalRequest) -> Open:
+        """A request that this hub has just created: nobody can have voted, so only its time has to be noted."""
+        entry = self._tracker.observe(request) or self._tracker.open.get(request.handle) or Open(request)
+        if entry.found is None:
+            self._note(entry, settle(request, self._clock(), release_window=self._release_window()))
+        return entry
+
+    async def judged(self, request: ApprovalRequest) -> tuple[ApprovalRequest, tuple[Judgement, ...]]:
+        """The request with the hub's word on every vote and note, not yet written."""
+        judgements = await judge_new(self._verifier, request)
+        status = with_verified(request, [judgement.entry for judgement in judgements])
+        return (request if status is request.status else replace(request, status=status)), judgements
+
+    async def write(
+        self, request: ApprovalRequest, status: RequestStatus, judgements: tuple[Judgement, ...] = ()
+    ) -> ApprovalRequest:
+        """Compare-and-set, then count, log and tell what it changed. Conflict, NotFound: nothing was written."""
+        written = await self._store.write_status(request, status)
+        if written.version != request.version:
+            record_write(self._metrics, request, written, judgements)
+        self.observe(written)
+        return written
+
+    async def settle_now(self, entry: Open) -> None:
+        """Judge, settle and write until nothing is left to write."""
+        request = entry.request
+        now = self._clock()
+        judged, judgements = await self.judged(request)
+        found = settle(judged, now, release_window=self._release_window())
+        status = found.status or judged.status
+        if found.outcome is Outcome.READY:
+            entry.ready_since = entry.ready_since or now
+            if self._may_wait(entry, found, now):
+                # Who holds the call writes votes, approval and release at once.
+                entry.judged = judged
+                self._note(entry, found)
+                entry.wake_all()
+                return
+            status = approve_unheld(judged, now)
+        else:
+            entry.ready_since = None
+        if status == request.status:
+            self._note(entry, found)
+            entry.wake_all()
+            return
+        try:
+            await self.write(request, status, judgements)
+        except Conflict:
+            self.observe(await self._store.get(request.namespace, request.name))
+
+    def _may_wait(self, entry: Open, found: Settlement, now: datetime) -> bool:
+        """Whether a holder may still consume by itself, before Approved is written for it."""
+        assert entry.ready_since is not None, "set just before"
+        latest = min(entry.ready_since + _CONSUME_WITHIN, (found.look_again or now) - _BEFORE_DEADLINE)
+        return entry.is_held and now < latest
+
+    def _note(self, entry: Open, found: Settlement) -> None:
+        entry.found = found
+        due = found.look_again
+        if found.outcome is Outcome.READY and due is not None:
+            due = min((entry.ready_since or self._clock()) + _CONSUME_WITHIN, due - _BEFORE_DEADLINE)
+        if due is not None:
+            self._call_at(entry, due)
+
+    def _call_at(self, entry: Open, due: datetime) -> None:
+        """Look again then; a later time replaces an earlier one, whose turn in the heap is passed over."""
+        moment = due.timestamp()
+        if entry.due == moment:
+            return
+        entry.due = moment
+        heapq.heappush(self._timers, (moment, entry.request.handle))
+        if self._timers[0][0] == moment:
+            self._sooner.set()
+
+    async def _keep_time(self) -> None:
+        while True:
+            self.call_due()
+            self._sooner.clear()
+            wait = self._timers[0][0] - self._clock().timestamp() if self._timers else _LONGEST_SLEEP
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(wait, _LONGEST_SLEEP))):
+                    await self._sooner.wait()
+
+    def call_due(self) -> None:
+        """Have every request looked at whose time has come."""
+        now = self._clock().timestamp()
+        while self._timers and self._timers[0][0] <= now:
+            moment, handle = heapq.heappop(self._timers)
+            entry = self._tracker.open.get(handle)
+            if entry is not None and entry.due == moment:
+                self.look(entry)
+
+    async def _work(self) -> None:
+        while True:
+            entry = await self._queue.get()
+            entry.is_stale = False
+            try:
+                await self.settle_now(entry)
+            except NotFound:
+                self._gone(entry)
+            except HitlError as error:
+                _log.error("settle-failed", handle=entry.request.handle, problem=error)
+                self._call_at(entry, self._clock() + _LOOK_AGAIN)
+            except Exception:  # noqa: BLE001 - one request we stumble over must not stop the others
+                _log.exception("settle-defect", handle=entry.request.handle)
+                self._call_at(entry, self._clock() + _LOOK_AGAIN)
+            finally:
+                entry.is_busy = False
+                if entry.is_stale:
+                    self.look(entry)
+
+    def _gone(self, entry: Open) -> None:
+        """Deleted behind our back: whoever waits is told, and the same hold never creates it again (SECURITY C3)."""
+        request = entry.request
+        self._tracker.forget(request.handle)
+        message = f"{request.name} was deleted from the store"
+        status = with_outcome(request.status, State.CANCELLED, CancelReason.DELETED, message, self._clock())
+        entry.request = replace(request, status=status)
+        entry.found = settle(entry.request, self._clock())
+        _log.error("request-deleted", handle=request.handle)
+        entry.wake_all()

@@ -1,0 +1,94 @@
+"""What a sidecar asks to be held, checked before it is stored: sizes, escaping, and whose it is (SECURITY G1, B4).
+
+The sidecar redacts and escapes; the hub does not trust it to have done so, and never takes its word for who it is.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from hitl.approvals.requests import RequestSpec
+from hitl.errors import InvalidInput
+from hitl.kube.requests import spec_from_json
+from hitl.policy.escaping import plain
+from hitl.wire.identity import Identity
+from hitl_operator.identity import requester_of
+
+_LARGEST_SPEC = 128 << 10  # bytes; a preview of 16 KiB, its JSON escapes and everything around it fit
+_LONGEST_TEXT = 4096  # characters of any text without a bound of its own
+_MOST_ITEMS = 64  # of any list
+# Characters; the preview's bound is in bytes and stands in the settings.
+_LONGEST = {
+    "summary": 160,
+    "sessionID": 256,
+    "key": 256,
+    "callID": 256,
+    "argumentsPreview": 16 << 10,
+    "explanation": 16 << 10,
+    "context": 16 << 10,
+    "checkpoint": 1024,
+    "server": 128,
+    "tool": 128,
+    "traceparent": 128,
+}
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_TIERS = ("confirm", "multi-factor")
+
+
+def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> RequestSpec:
+    """The spec that a sidecar wants held, with the identity that the hub established in place of what it says.
+
+    Raises:
+        InvalidInput: it is too large, not escaped, or no spec; with the field's path.
+    """
+    if len(spec_json) > _LARGEST_SPEC:
+        raise InvalidInput(f"spec: has {len(spec_json)} bytes, at most {_LARGEST_SPEC} are stored; shorten the preview")
+    spec = spec_from_json(spec_json)
+    for path, key, text in _texts(orjson.loads(spec_json), "spec", ""):
+        longest = _LONGEST.get(key, _LONGEST_TEXT)
+        if len(text) > longest:
+            raise InvalidInput(
+                f"{path}: has {len(text)} characters, at most {longest} are stored; cut it and say so in it"
+            )
+        if not plain(text):
+            raise InvalidInput(f"{path}: holds characters that nobody can see; escape it before it is stored")
+    if len(spec.call.arguments_preview.encode()) > preview_bytes:
+        raise InvalidInput(f"spec.call.argumentsPreview: larger than the {preview_bytes} bytes of the settings")
+    for name, value in (("digest", spec.digest), ("sameness", spec.sameness)):
+        if not _DIGEST.fullmatch(value):
+            raise InvalidInput(f"spec.{name}: must be 64 hex digits")
+    if spec.tier not in _TIERS:
+        raise InvalidInput(f"spec.tier: is {spec.tier!r}, must be one of {', '.join(_TIERS)}")
+    if spec.key != (spec.call.call_id or spec.digest):
+        raise InvalidInput("spec.key: must be the call_id, or the digest where there is none")
+    if spec.earlier and not _NAME.fullmatch(spec.earlier):
+        raise InvalidInput("spec.earlier: is not the name of a request")
+    agent = identity.agent
+    return replace(
+        spec,
+        requester=requester_of(agent),
+        agent_pod=agent.pod_name,
+        agent_pod_uid=agent.pod_uid,
+        service_account=agent.service_account,
+        workload=agent.workload,
+        # Only a token that the hub itself reviewed makes a user verified (SECURITY B3), and it reviews none here.
+        on_behalf_of_verified=False,
+    )
+
+
+def _texts(value: Any, path: str, key: str) -> Iterator[tuple[str, str, str]]:
+    """Every text in a JSON value with its path and the key it stands under, keys of objects included."""
+    if isinstance(value, str):
+        yield path, key, value
+    elif isinstance(value, list):
+        if len(value) > _MOST_ITEMS:
+            raise InvalidInput(f"{path}: has {len(value)} entries, at most {_MOST_ITEMS} are stored")
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{path}[{index}]", key)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _texts(item, f"{path}.{name}", name)
