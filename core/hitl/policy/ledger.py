@@ -81,7 +81,7 @@ class Ledger:
         at = self._at(now)
         if self._lost_at is not None and at - self._lost_at < per:
             return math.inf
-        window = self._limits.get((limit_id, key))
+        window = self._limits.get((limit_id, _kept(key)))
         if window is not None:
             return window.used(at)
         return math.inf if len(self._limits) >= _MAX_LIMITS else 0.0
@@ -102,6 +102,11 @@ class Ledger:
     def recent_denials(self, now: float) -> tuple[int, int]:
         at = self._at(now)
         return self._denied.count(at), self._decided.count(at)
+
+    @property
+    def has_clarified(self) -> bool:
+        """Whether any call was answered CLARIFY lately; if not, nobody needs to work out a sameness."""
+        return bool(self._clarified)
 
     def raised_confidence(self, sameness: str, confidence: int, now: float) -> bool:
         earlier = self._clarified.get(sameness)
@@ -138,12 +143,13 @@ class Ledger:
         """Use limits up, once the call is ALLOWED; never refunded."""
         at = self._advance(now)
         for charge in charges:
-            window = self._limits.get((charge.limit_id, charge.key))
+            key = (charge.limit_id, _kept(charge.key))
+            window = self._limits.get(key)
             if window is None or window.kind != charge.kind:
                 if window is None and len(self._limits) >= _MAX_LIMITS:
                     continue  # `used` calls it exhausted as long as there is no room
                 window = TokenBucket() if charge.kind == "calls" else SlidingSum()
-                self._limits[charge.limit_id, charge.key] = window
+                self._limits[key] = window
             window.add(charge.amount, charge.maximum, charge.per, at)
 
     def record_allowed(self, name: str, sightings: Sightings, now: float) -> None:
@@ -230,6 +236,11 @@ class Ledger:
         self._time = self._at(now)
         self._wall = now
         return self._time
+
+
+def _kept(key: str) -> str:
+    """A limit's key as it is remembered: it may be the value of an argument."""
+    return key and _fingerprint(key)
 
 
 def _fingerprint(*parts: str) -> str:

@@ -136,6 +136,7 @@ class Verdict:
         reason_code: stable: RULE, SCORE, UNDECLARED, BUILT_IN, PROTECTED_PATH, LIMIT, FLOOD, FROZEN, ENSURE, CLOSED,
             EVALUATION_FAILED, CLARIFY, BASELINE, SUGGEST_ONLY, …
         message: one or two sentences, fit for the model: what happens and what to do next.
+        explanation: one line for people: what decided, and why.
         clarify: the answer is CLARIFY: ask the user, then retry; whatever the action below Deny.
         score: 0–100 where a score decided, else None.
         factors: every step that contributed, in the order of evaluation.
@@ -151,7 +152,8 @@ class Verdict:
         recorded_as: "" or ``Monitor`` / ``AuditOnly``: the named exceptions of I1.
         charges: limits to charge when the call is ALLOWED.
         score_otherwise: the score that a rule made unnecessary, for `explain`; None where it was not computed.
-        redactions: names of the redaction patterns that matched the arguments.
+        redactions: names of the redaction patterns that matched the arguments; empty where nobody is shown them.
+        shown: names or JSON pointers of the arguments that a matching rule looked at; redaction never hides these (G2).
         revision: the config it was made under.
     """
 
@@ -174,4 +176,6 @@ class Verdict:
     charges: tuple[Charge, ...] = ()
     score_otherwise: int | None = None
     redactions: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
     revision: str = ""
+    explanation: str = ""

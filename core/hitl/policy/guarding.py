@@ -1,0 +1,94 @@
+"""Protected paths, looked for in everything that a call might open (DESIGN 7.3)."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from hitl.policy.builtin import BUILT_IN, PROCESS_WORDS, PROSE_ARGUMENTS, PROTECTED_PATHS
+from hitl.policy.calls import ToolCall
+from hitl.policy.capabilities import kind_of
+from hitl.policy.names import words_of
+from hitl.policy.paths import Protection, protection
+from hitl.policy.spec import ToolDeclaration
+from hitl.policy.strict_json import pointer
+from hitl.policy.voices import Voice
+
+# Without one of these no ASCII text leads to a path from the root or from home.
+_LEADS_SOMEWHERE = re.compile(r"[/\\~$%]")
+
+
+class Guard:
+    """The protected paths of everybody who speaks to some pods."""
+
+    def __init__(self, voices: Sequence[Voice]) -> None:
+        own = {voice: voice.policy.protected_paths for voice in voices}
+        self._by_voice = {voice: protection(paths) for voice, paths in own.items() if paths}
+        built_in = next(voice for voice in voices if voice.policy.ref == BUILT_IN.ref)
+        self._by_voice[built_in] = protection(PROTECTED_PATHS)
+        everything = tuple(path for paths in own.values() for path in paths) + PROTECTED_PATHS
+        self._all: Protection = protection(everything)
+        # A protected name such as .env or *.pem needs no slash before it.
+        self._has_names = any(not path.startswith(("/", "~")) for path in everything)
+
+    def hits(self, call: ToolCall, declaration: ToolDeclaration | None) -> dict[Voice, tuple[str, str]]:
+        """Whose paths the call may touch: (the path as written, pointer of the argument that leads there).
+
+        Raises:
+            EvaluationFailed: an argument is too long, or too intricate, to be searched.
+        """
+        suspicious: list[_Text] = []
+        for name, value in call.arguments.items():
+            if isinstance(value, str):
+                if self._leads(value):
+                    suspicious.append(_Text((name,), name in PROSE_ARGUMENTS, value))
+            elif isinstance(value, dict | list):
+                self._look_into(value, (name,), suspicious)
+            if self._leads(name):
+                suspicious.append(_Text((name,), is_prose=False, text=name))
+        if not suspicious:
+            return {}
+        if any(each.is_prose for each in suspicious) and not runs_processes(call, declaration):
+            suspicious = [each for each in suspicious if not each.is_prose]
+        return self._found_in(suspicious)
+
+    def _found_in(self, texts: list["_Text"]) -> dict[Voice, tuple[str, str]]:
+        found: dict[Voice, tuple[str, str]] = {}
+        for each in texts:
+            if self._all.found_in(each.text) is None:
+                continue
+            for voice, paths in self._by_voice.items():
+                if voice not in found and (hit := paths.found_in(each.text)) is not None:
+                    found[voice] = (hit[0], pointer(*each.steps))
+        return found
+
+    def _look_into(self, parent: Any, steps: tuple[str | int, ...], suspicious: list["_Text"]) -> None:
+        """Collects what is inside; as deep as the envelope lets arguments be."""
+        is_prose = any(step in PROSE_ARGUMENTS for step in steps)
+        for step, value in parent.items() if isinstance(parent, dict) else enumerate(parent):
+            if isinstance(value, str):
+                if self._leads(value):
+                    suspicious.append(_Text((*steps, step), is_prose or step in PROSE_ARGUMENTS, value))
+            elif isinstance(value, dict | list):
+                self._look_into(value, (*steps, step), suspicious)
+            if isinstance(step, str) and self._leads(step):
+                suspicious.append(_Text((*steps, step), is_prose, step))
+
+    def _leads(self, text: str) -> bool:
+        return self._has_names or not text.isascii() or _LEADS_SOMEWHERE.search(text) is not None
+
+
+class _Text(NamedTuple):
+    """A text of the arguments that could lead to a path."""
+
+    steps: tuple[str | int, ...]
+    is_prose: bool
+    text: str
+
+
+def runs_processes(call: ToolCall, declaration: ToolDeclaration | None) -> bool:
+    """Whether what the tool is given may be run: declared, named so, or taking a command."""
+    if declaration is not None and declaration.process:
+        return True
+    return not PROCESS_WORDS.isdisjoint(words_of(call.tool)) or any(
+        kind_of(name) == "command" for name in call.arguments
+    )

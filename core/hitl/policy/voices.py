@@ -1,0 +1,138 @@
+"""Who speaks on a call, and what it says: policies as they meet one set of pods, their rules, their judgements."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hitl.policy.actions import Action
+from hitl.policy.builtin import BUILT_IN
+from hitl.policy.scoring import Scored
+from hitl.policy.spec import Autonomy, Mode, Policy, Rule
+from hitl.policy.verdicts import Charge, Factor, Reason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voice:
+    """One policy that selects these pods.
+
+    Attributes:
+        origin: ``str(policy.ref)``.
+        title: how people are told of it: ``policy support``, ``cluster policy base``, ``the built-in policy``.
+        relaxes: ``Monitor``, ``AuditOnly`` or empty: under which name its verdicts do not bind (the exceptions of I1).
+        raisers_asleep: no raiser of its own can act on a call that states no confidence.
+    """
+
+    policy: Policy
+    origin: str
+    title: str
+    relaxes: str = ""
+    raisers_asleep: bool = True
+
+    @property
+    def is_built_in(self) -> bool:
+        return self.policy.ref == BUILT_IN.ref
+
+    @classmethod
+    def of(cls, policy: Policy) -> "Voice":
+        raisers = policy.raisers
+        return cls(
+            policy=policy,
+            origin=str(policy.ref),
+            title=_title(policy),
+            relaxes=_relaxes(policy),
+            raisers_asleep=not any(
+                (raisers.missing, raisers.novelty, raisers.external_impact, raisers.tainted_egress, raisers.anomaly)
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A rule that names the tool, ready to be tried on arguments.
+
+    Attributes:
+        rule_id: ``AgentPolicy/shop/support#refunds``.
+        has_args: whether anything about arguments must hold.
+        checks_further: it has `ensure`, `closed` or a limit, so matching is not the end of it.
+        looks_at: top-level arguments that `args` and `ensure` name; with `closed`, the only ones that may be sent.
+    """
+
+    voice: Voice
+    rule: Rule
+    rule_id: str
+    has_args: bool
+    checks_further: bool
+    looks_at: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """One policy's word on a call, before it is known whether it binds.
+
+    Attributes:
+        action: what this policy alone would do.
+        reason_code: as `Verdict.reason_code`.
+        explanation: why, one line for people, without a full stop.
+        candidate: the rule that matched, if one did.
+        clarify: the answer is CLARIFY as long as nothing denies.
+        scored: how the score came about, where this policy asked for one.
+        factors: every step, in order.
+        reasons: why a person is asked, what decided first.
+        charges: limits that the call uses up.
+        advice: under Deny, what the agent can do: a full sentence.
+        constant: depends on nothing but the tool, so the same object is given for every call of it.
+    """
+
+    voice: Voice
+    action: Action
+    reason_code: str
+    explanation: str
+    candidate: Candidate | None = None
+    clarify: bool = False
+    scored: Scored | None = None
+    factors: tuple[Factor, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    charges: tuple[Charge, ...] = ()
+    advice: str = ""
+    constant: bool = False
+
+    @property
+    def rule(self) -> Rule | None:
+        return self.candidate.rule if self.candidate else None
+
+    def bound(self, floor: Action | None) -> Action:
+        """What of it binds: nothing of a Monitor policy, only Deny (and telling people) of an AuditOnly one; of all
+        others everything, and at least the config's floor (C6).
+        """
+        match self.voice.relaxes:
+            case "":
+                return self.action if floor is None else max(self.action, floor)
+            case "Monitor":
+                return Action.ALLOW
+            case _:
+                return self.action if self.action is Action.DENY else min(self.action, Action.NOTIFY)
+
+
+def candidates_of(voice: Voice, name: str) -> Iterator[Candidate]:
+    """The rules of a policy that name this tool: Deny rules first, wherever they stand, then as written."""
+    named = [rule for rule in voice.policy.rules if any(glob.matches(name) for glob in rule.tools)]
+    for rule in sorted(named, key=lambda rule: rule.action is not Action.DENY):
+        yield Candidate(
+            voice=voice,
+            rule=rule,
+            rule_id=f"{voice.origin}#{rule.name}",
+            has_args=bool(rule.args.named),
+            checks_further=rule.ensure is not None or rule.closed or rule.limit is not None,
+            looks_at=rule.args.named | (rule.ensure.named if rule.ensure else frozenset()),
+        )
+
+
+def _relaxes(policy: Policy) -> str:
+    if policy.mode is Mode.MONITOR:
+        return "Monitor"
+    return "AuditOnly" if policy.autonomy is Autonomy.AUDIT_ONLY else ""
+
+
+def _title(policy: Policy) -> str:
+    if policy.ref.kind == BUILT_IN.ref.kind:
+        return "the built-in policy"
+    return f"cluster policy {policy.ref.name}" if policy.is_cluster else f"policy {policy.ref.name}"
