@@ -142,27 +142,27 @@ def hash_of(line: bytes) -> str:
 class Chain:
     """The end of one epoch's chain: `peek` the next line, write it, `accept` it. One writer, one thread."""
 
-    __slots__ = ("_hash", "_sequence", "epoch")
+    __slots__ = ("_hash", "epoch", "sequence")
 
     def __init__(self, epoch: str, previous: Head | None = None) -> None:
         """`previous`: the head of the epoch before, None for the first epoch of all."""
         self.epoch = epoch
-        self._sequence = 0
+        self.sequence = 0
         self._hash = previous.hash if previous else NO_HASH
 
     @property
     def head(self) -> Head:
         """The newest link; sequence 0 while nothing was linked."""
-        return Head(self.epoch, self._sequence, self._hash)
+        return Head(self.epoch, self.sequence, self._hash)
 
     def peek(self, kind: RecordKind, time: datetime, fields: Mapping[str, Any]) -> bytes:
         """The next line, newline included. The chain stays: a line that cannot be written never was."""
         return orjson.dumps(
-            {"epoch": self.epoch, "seq": self._sequence + 1, "prev": self._hash, "time": time, "kind": kind, **fields},
+            {"epoch": self.epoch, "seq": self.sequence + 1, "prev": self._hash, "time": time, "kind": kind, **fields},
             option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z,
         )
 
     def accept(self, line: bytes) -> None:
         """Move the chain behind a line that `peek` gave and that is written now."""
-        self._sequence += 1
+        self.sequence += 1
         self._hash = hash_of(line[:-1])

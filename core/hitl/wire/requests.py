@@ -1,12 +1,12 @@
 """What has become of an approval request, as agents and sidecars are told."""
 
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 import orjson
 
 from hitl.approvals.requests import ApprovalRequest, CallShown, Decision, DecisionKind, Kind, RequestSpec, State
 from hitl.errors import InvalidInput
-from hitl.policy.verdicts import OnTimeout, Requirement, SecondFactor
+from hitl.policy.verdicts import EscalationStep, OnTimeout, Requirement, SecondFactor
 from hitl.v1 import gate_pb2
 
 _RESULTS = {
@@ -61,7 +61,7 @@ def result_to_proto(word: str) -> gate_pb2.Result:
 def result_from_proto(value: int) -> str:
     """The word for `RequestStatus.result`; InvalidInput for a number that this release does not know."""
     try:
-        return _RESULT_WORDS[gate_pb2.Result(value)]
+        return _RESULT_WORDS[cast("gate_pb2.Result", value)]
     except KeyError:
         raise InvalidInput(f"result {value} is unknown here; send one of {', '.join(gate_pb2.Result.keys())}") from None
 
@@ -89,7 +89,9 @@ def terms_to_json(spec: RequestSpec) -> bytes:
             "denialsToEnd": spec.denials_to_end,
             "denialCooldown": spec.denial_cooldown,
             "reasonRequired": spec.reason_required,
+            "onBehalfOf": spec.on_behalf_of,
             "onBehalfOfMayApprove": spec.on_behalf_of_may_approve,
+            "escalation": [{"after": s.after, "to": s.to, "origin": s.origin} for s in spec.escalation],
             "excluded": spec.excluded,
             "patchable": spec.patchable,
         },
@@ -131,7 +133,9 @@ def terms_from_json(document: bytes) -> RequestSpec:
             denials_to_end=terms["denialsToEnd"],
             denial_cooldown=terms["denialCooldown"],
             reason_required=tuple(terms["reasonRequired"]),
+            on_behalf_of=terms["onBehalfOf"],
             on_behalf_of_may_approve=terms["onBehalfOfMayApprove"],
+            escalation=tuple(EscalationStep(s["after"], tuple(s["to"]), s["origin"]) for s in terms["escalation"]),
             excluded=tuple(terms["excluded"]),
             patchable=tuple(terms["patchable"]),
         )

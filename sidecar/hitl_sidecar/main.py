@@ -1,0 +1,259 @@
+"""The sidecar process: brings the gate up, serves, and takes it down in order.
+
+``python -m hitl_sidecar --socket PATH --hub unix:PATH --state DIR``. It ends with code 0 on SIGTERM and SIGINT, with 1
+and words on stderr where it cannot go on, with 2 where it was called wrongly.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hitl.errors import HitlError, Unavailable
+from hitl.policy.calls import Agent
+from hitl_sidecar.asked import Edits
+from hitl_sidecar.audit_log import AuditLog
+from hitl_sidecar.declared import DeclaredTools
+from hitl_sidecar.gate import Gate
+from hitl_sidecar.hold_stream import HoldStream
+from hitl_sidecar.holding import Holding
+from hitl_sidecar.hub import Hub
+from hitl_sidecar.judge import Judge
+from hitl_sidecar.ledger_file import LedgerFile
+from hitl_sidecar.metrics import GateMetrics
+from hitl_sidecar.options import Options, parse
+from hitl_sidecar.permits import Permits
+from hitl_sidecar.programmed import InForce, Programmed
+from hitl_sidecar.recorder import Recorder
+from hitl_sidecar.release import Releaser
+from hitl_sidecar.reporting import Reports
+from hitl_sidecar.server import GateServer
+from hitl_sidecar.service import GateService
+from hitl_sidecar.socket_path import SocketPath
+from hitl_sidecar.sync import Sync
+
+log = logging.getLogger(__name__)
+
+_PROBE_EVERY = 1.0  # seconds between attempts to write the audit log again
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; the exit code."""
+    options = parse(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        format="%(asctime)s sidecar %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    os.umask(0o077)  # whatever is made from here on is for this account alone
+    try:
+        return asyncio.run(serve(options))
+    except HitlError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+
+
+async def serve(options: Options) -> int:
+    """Bring everything up, serve, take everything down. HitlError: why it cannot serve."""
+    sidecar = Sidecar(options)
+    path = SocketPath(options.socket)
+    stopped = _stop_signals()
+    sidecar.server.bind(path)
+    try:
+        if options.tcp is not None:
+            log.info("listening on 127.0.0.1:%d too", sidecar.server.bind_tcp(options.tcp))
+        if options.metrics_port is not None:
+            log.info("metrics: http://127.0.0.1:%d/metrics", sidecar.metrics.serve(options.metrics_port))
+        await sidecar.server.start()
+        log.info("listening on %s", options.socket)
+        tasks = [asyncio.create_task(step) for step in sidecar.runs()]
+        lost = asyncio.create_task(path.lost())
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(stopped.wait()), lost]
+        try:
+            await asyncio.wait([*tasks, *ends], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+            if lost.done():
+                raise Unavailable(
+                    "SOCKET_LOST", f"--socket {options.socket}: was removed or replaced; agents would talk to another"
+                )
+            return 0
+        finally:
+            log.info("stopping")
+            await sidecar.stop()
+            for task in [*tasks, *ends]:
+                task.cancel()
+            await asyncio.gather(*tasks, *ends, return_exceptions=True)
+            await sidecar.close()
+    finally:
+        path.release()
+
+
+class Sidecar:
+    """Everything that makes up one sidecar process, put together."""
+
+    def __init__(self, options: Options) -> None:
+        """HitlError where the state cannot be kept."""
+        epoch = secrets.token_hex(8)
+        agent = Agent(
+            namespace=options.namespace,
+            service_account=options.service_account,
+            workload=options.workload,
+            pod_name=options.pod_name,
+            pod_uid=_pod_uid(options.state),
+            labels=options.labels,
+        )
+        try:
+            self.audit = AuditLog(options.state / "audit", epoch=epoch, clock=lambda: datetime.now(UTC))
+        except OSError as error:
+            raise _unusable(options.state, error) from error
+        self.ledger = LedgerFile(options.state, now=time.time(), expected=self.audit.continues)
+        self.metrics = GateMetrics()
+        self._programmed = Programmed(time.monotonic)
+        self._hub = Hub(options.hub, agent)
+        self._stream = HoldStream(self._hub)
+        declared, permits, edits = DeclaredTools(), Permits(epoch), Edits()
+        self._sync = Sync(
+            self._hub, self._programmed, epoch=epoch, head=lambda: self.audit.head, on_config=self._configured
+        )
+        self._recorder = Recorder(self.audit, self._sync)
+        judge = Judge(self.ledger, declared, time.time, tainted=self.audit.continues)
+        self._holding = Holding(
+            epoch=epoch,
+            programmed=self._programmed,
+            stream=self._stream,
+            judge=judge,
+            recorder=self._recorder,
+            audit=self.audit,
+            declared=declared,
+            metrics=self.metrics,
+            edits=edits,
+            wall_clock=time.time,
+        )
+        self._gate = Gate(
+            programmed=self._programmed,
+            judge=judge,
+            recorder=self._recorder,
+            audit=self.audit,
+            permits=permits,
+            metrics=self.metrics,
+            holding=self._holding,
+        )
+        self._holding.releaser = Releaser(
+            epoch=epoch,
+            programmed=self._programmed,
+            hub=self._hub,
+            judge=judge,
+            recorder=self._recorder,
+            audit=self.audit,
+            permits=permits,
+            edits=edits,
+            metrics=self.metrics,
+            check_again=self._gate.check_again,
+        )
+        reports = Reports(
+            epoch=epoch,
+            programmed=self._programmed,
+            hub=self._hub,
+            recorder=self._recorder,
+            permits=permits,
+        )
+        service = GateService(
+            epoch=epoch,
+            gate=self._gate,
+            programmed=self._programmed,
+            hub=self._hub,
+            stream=self._stream,
+            declared=declared,
+            reports=reports,
+            metrics=self.metrics,
+        )
+        self.server = GateServer(service, self._can_decide)
+        self.audit.on_failure = self._holding.end_all
+        self.metrics.watch(
+            config_age=lambda: self._programmed.age,
+            audit_error=lambda: self.audit.error,
+            waiting=self._holding.waiting,
+        )
+
+    def runs(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside the server, until cancelled."""
+        return [
+            self._sync.run(),
+            self._stream.run(),
+            self.ledger.run(),
+            self.server.watch_health(),
+            self._probe_audit(),
+        ]
+
+    async def stop(self) -> None:
+        """Answer everybody who waits, and stop serving."""
+        await self.server.stop(self._holding.drain)
+
+    async def close(self) -> None:
+        """Leave everything on the disk for the next process."""
+        self._gate.close()
+        await self._hub.close()
+        self.ledger.close()
+        await self.audit.close()
+
+    def _configured(self, in_force: InForce) -> None:
+        config = in_force.config
+        log.info("config %.12s is in force: %d policies", config.revision, len(config.policies) + len(config.baseline))
+        with contextlib.suppress(Unavailable):  # the log is not writable: calls are refused, and nothing was decided
+            self._recorder.config(in_force)
+        self._holding.reconsider(in_force)
+
+    def _can_decide(self) -> bool:
+        try:
+            self._programmed.current()
+        except Unavailable:
+            return False
+        return not self.audit.error
+
+    async def _probe_audit(self) -> None:
+        while True:
+            await asyncio.sleep(_PROBE_EVERY)
+            self.audit.probe()
+
+
+def _pod_uid(state: Path) -> str:
+    """On a cluster the token says it; standalone it is drawn once for each state folder, so a restart is the same pod.
+
+    Unavailable, STATE_UNWRITABLE, where the folder cannot be used.
+    """
+    file = state / "uid"
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            uid = file.read_text().strip()
+            if uid.isalnum() and uid.isascii():
+                return uid
+        uid = secrets.token_hex(16)
+        file.write_text(f"{uid}\n")
+    except OSError as error:
+        raise _unusable(state, error) from error
+    return uid
+
+
+def _unusable(state: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        "STATE_UNWRITABLE", f"--state {state}: {error.strerror or error}; give a folder that can be written"
+    )
+
+
+def _stop_signals() -> asyncio.Event:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped

@@ -1,0 +1,86 @@
+"""What a sidecar is started with."""
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hitl import __version__
+
+_LABEL = re.compile(r"([^=]+)=(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line, checked.
+
+    Attributes:
+        socket: where agents connect.
+        hub: gRPC address of the hub.
+        state: folder of audit log and ledger; outlives the process, not the pod.
+        tcp: loopback address to listen on too, or None.
+        metrics_port: loopback port of ``/metrics``, or None.
+        namespace, workload, service_account, pod_name, labels: what a standalone sidecar says that it is.
+    """
+
+    socket: Path
+    hub: str
+    state: Path
+    tcp: str | None = None
+    metrics_port: int | None = None
+    namespace: str = "default"
+    workload: str = "local"
+    service_account: str = "default"
+    pod_name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    verbose: bool = False
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """SystemExit with code 2, and words on stderr, for what cannot be meant."""
+    parser = argparse.ArgumentParser(
+        prog="hitl-sidecar",
+        description="The gate in the agent's pod: evaluates, holds, releases and records tool calls.",
+    )
+    parser.add_argument("--socket", required=True, type=Path, metavar="PATH", help="Unix socket for the agent")
+    parser.add_argument("--hub", required=True, metavar="ADDRESS", help="the hub, e.g. unix:/home/me/.hitl/hub.sock")
+    parser.add_argument("--state", required=True, type=Path, metavar="DIR", help="folder for audit log and ledger")
+    parser.add_argument("--tcp", metavar="127.0.0.1:PORT", help="listen on this loopback address too")
+    parser.add_argument("--metrics-port", type=_port, metavar="N", help="serve /metrics on this loopback port")
+    parser.add_argument("--namespace", default="default", metavar="NAME", help="namespace of the agent  [default]")
+    parser.add_argument("--workload", default="local", metavar="NAME", help="e.g. deploy/support  [local]")
+    parser.add_argument("--service-account", default="default", metavar="NAME", help="of the agent  [default]")
+    parser.add_argument("--pod-name", default="", metavar="NAME", help="of this instance  [the machine's name]")
+    parser.add_argument("--label", action="append", default=[], type=_label, metavar="K=V", help="may be repeated")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("--version", action="version", version=f"hitl {__version__}")
+    found = parser.parse_args(arguments)
+    return Options(
+        socket=found.socket.absolute(),
+        hub=found.hub,
+        state=found.state.absolute(),
+        tcp=found.tcp,
+        metrics_port=found.metrics_port,
+        namespace=found.namespace,
+        workload=found.workload,
+        service_account=found.service_account,
+        pod_name=found.pod_name or os.uname().nodename,
+        labels=dict(found.label),
+        verbose=found.verbose,
+    )
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError(text)
+    return port
+
+
+def _label(text: str) -> tuple[str, str]:
+    found = _LABEL.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no label; write key=value")
+    return found[1], found[2]

@@ -1,0 +1,330 @@
+"""What happens once people agreed: evaluate again (I8), recompute the digest (I7), consume (I6), and only then answer.
+
+Nothing is consumed for nobody: a caller must be there before and is answered after. What was consumed is never run on
+any other path: where the hub's answer or our own record of it is lost, the call counts as released and does not run.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+import orjson
+
+from hitl.approvals import messages
+from hitl.approvals.edits import Edit, apply_patch, one_approval_suffices
+from hitl.approvals.messages import AgentOutcome, Answer
+from hitl.approvals.requests import RequestSpec
+from hitl.approvals.tightening import Change, compare
+from hitl.errors import HitlError, InvalidInput, Unavailable
+from hitl.policy.calls import ToolCall
+from hitl.policy.strict_json import pointer, render_json
+from hitl.policy.verdicts import Verdict
+from hitl.v1 import gate_pb2, hub_pb2
+from hitl.wire.requests import terms_from_json
+from hitl.wire.verdicts import verdict_to_proto
+from hitl_sidecar import answers, asking
+from hitl_sidecar.asked import Edited, Edits, Judged, call_of, request_of
+from hitl_sidecar.audit_log import AuditLog
+from hitl_sidecar.holds import Caller, Hold
+from hitl_sidecar.hub import Hub
+from hitl_sidecar.judge import Judge
+from hitl_sidecar.metrics import GateMetrics
+from hitl_sidecar.permits import Permits
+from hitl_sidecar.programmed import InForce, Programmed
+from hitl_sidecar.recorder import Recorder
+from hitl_sidecar.sync import head_to_proto
+
+log = logging.getLogger(__name__)
+
+_FAILED: Final = Unavailable("INTERNAL", "the gate failed to release this call; its log says why")
+_AGAIN_AFTER: Final = 0.5  # seconds until a release that the hub did not answer is tried again
+_RELEASED = hub_pb2.ConsumeResponse.RELEASE_RELEASED
+_SPENT = hub_pb2.ConsumeResponse.RELEASE_SPENT
+_ENDED = hub_pb2.ConsumeResponse.RELEASE_ENDED
+_NOT_READY = hub_pb2.ConsumeResponse.RELEASE_NOT_READY
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """A call that people agreed to, as it would run: evaluated again and with its digest recomputed."""
+
+    state: hub_pb2.HoldResponse
+    in_force: InForce
+    call: ToolCall
+    verdict: Verdict
+    digest: str
+
+
+class Releaser:
+    """Carries releases out, one at a time for each hold."""
+
+    def __init__(
+        self,
+        *,
+        epoch: str,
+        programmed: Programmed,
+        hub: Hub,
+        judge: Judge,
+        recorder: Recorder,
+        audit: AuditLog,
+        permits: Permits,
+        edits: Edits,
+        metrics: GateMetrics,
+        check_again: Callable[[bytes, Caller], None],
+    ) -> None:
+        """`check_again`: evaluates a call anew for a caller that waits already."""
+        self._epoch = epoch
+        self._programmed = programmed
+        self._hub = hub
+        self._judge = judge
+        self._recorder = recorder
+        self._audit = audit
+        self._permits = permits
+        self._edits = edits
+        self._metrics = metrics
+        self._check_again = check_again
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, hold: Hold, state: hub_pb2.HoldResponse) -> None:
+        """Start a release; `hold` says so until it is over."""
+        self._begin(hold, self._release(hold, state))
+
+    def begin_refusal(self, hold: Hold, judged: Judged) -> None:
+        """End a hold that the policy denies by now, before people are troubled with it (I8)."""
+        state = hub_pb2.HoldResponse(handle=hold.handle)
+        self._begin(hold, self._refuse(hold, state, judged.call, judged.verdict))
+
+    def _begin(self, hold: Hold, steps: Coroutine[Any, Any, None]) -> None:
+        hold.is_releasing = True
+        task = asyncio.create_task(self._guarded(hold, steps))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def finish(self) -> None:
+        """Return once no release is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def supersede(self, hold: Hold, edited: Edited | None) -> None:
+        """The request that stood for the call ended as Superseded: ask anew, and tell the callers that they wait."""
+        now = asyncio.get_running_loop().time()
+        callers, hold.callers = hold.callers, []
+        hold.table.drop(hold)
+        if edited is not None:
+            self._edits.put(hold.key, edited)
+        for caller in callers:
+            caller.until = now
+            self._check_again(hold.raw, caller)
+
+    async def _guarded(self, hold: Hold, steps: Coroutine[Any, Any, None]) -> None:
+        try:
+            await steps
+        except Unavailable as error:
+            self._end(hold, "unavailable", answers.unavailable(error, hold.handle))
+        except HitlError as error:
+            log.warning("%s is not released: %s", hold.handle, error)
+            garbage = Unavailable("HUB_GARBAGE", f"the hub's word on this call is not to be followed: {error}")
+            self._end(hold, "unavailable", answers.unavailable(garbage, hold.handle))
+        except Exception:
+            log.exception("%s is not released", hold.handle)
+            self._end(hold, "unavailable", answers.unavailable(_FAILED, hold.handle))
+
+    async def _release(self, hold: Hold, state: hub_pb2.HoldResponse) -> None:
+        in_force = self._programmed.current()
+        terms = terms_from_json(state.terms_json)
+        call = call_of(request_of(hold.raw).call, hold.edited)
+        digest = asking.digest(in_force, call, hold.key_id)
+        if digest != hold.digest:
+            # Not the call any more that people saw: its tool changed meanwhile (I7).
+            self._metrics.digest_mismatches.inc()
+            await self._ask_anew(hold, "the tool behind the call changed while it waited", hold.edited)
+            return
+        edited = hold.edited
+        if state.HasField("arguments_patch_json"):
+            edited = _edited(call, state, terms)
+            call = call_of(request_of(hold.raw).call, edited)
+            digest = asking.digest(in_force, call, hold.key_id)
+        verdict = self._judge.judge_again(in_force, call)
+        match compare(terms, verdict):
+            case Change.DENY:
+                await self._refuse(hold, state, call, verdict)
+            case Change.STRICTER:
+                await self._ask_anew(hold, f"the policy asks for more now: {verdict.explanation}", edited)
+            case Change.SAME | Change.LESS_STRICT:
+                if digest != hold.digest and not one_approval_suffices(terms):
+                    await self._ask_anew(hold, f"{state.editor} changed the call, and others must agree too", edited)
+                else:
+                    await self._consume(hold, Agreed(state, in_force, call, verdict, digest))
+            case never:
+                assert_never(never)
+
+    async def _consume(self, hold: Hold, agreed: Agreed) -> None:
+        if self._recorder.decision(agreed.call, agreed.state, "Approved", agreed.digest):
+            self._judge.decided(denied=False)
+        await self._audit.durable()
+        if not hold.callers:
+            hold.release_over()  # nobody is left to run it: the approval waits for the next try
+            return
+        request = hub_pb2.ConsumeRequest(
+            handle=hold.handle,
+            digest=agreed.digest,
+            revision=agreed.in_force.config.revision,
+            epoch=self._epoch,
+            original_digest=hold.digest if agreed.digest != hold.digest else "",
+            audit_head=head_to_proto(self._audit.head),
+        )
+        try:
+            answer = await self._hub.consume(request)
+        except Unavailable as error:
+            log.warning("whether %s was released is not known yet: %s", hold.handle, error)
+            hold.is_uncertain = True
+            hold.release_over()
+            asyncio.get_running_loop().call_later(_AGAIN_AFTER, hold.try_release)
+            return
+        match answer.release:
+            case r if r == _RELEASED:
+                await self._deliver(hold, agreed)
+            case r if r == _SPENT:
+                self.spent(hold)
+            case r if r == _ENDED:
+                hold.release_over()  # the stream brings the outcome, with its words
+            case r if r == _NOT_READY or answer.reason_code == "NOT_HELD":
+                # The hub says again when it is: people, its own config, or our stream that is just coming back.
+                hold.ready_state = None
+                hold.release_over()
+            case _:
+                self._metrics.digest_mismatches.inc()
+                trouble = Unavailable(answer.reason_code or "RELEASE_REFUSED", answer.message or "the hub refused it")
+                self._end(hold, "unavailable", answers.unavailable(trouble, hold.handle))
+
+    async def _deliver(self, hold: Hold, agreed: Agreed) -> None:
+        """The request is consumed: from here on it is ALLOWED once, or never runs."""
+        state, call, verdict, digest = agreed.state, agreed.call, agreed.verdict, agreed.digest
+        self._edits.forget(hold.key)
+        is_edited = hold.edited is not None or digest != hold.digest
+        self._judge.charge(verdict)
+        self._recorder.release(
+            call,
+            state,
+            digest,
+            delivered=bool(hold.callers),
+            edited_from=hold.digest if digest != hold.digest else "",
+        )
+        await self._audit.durable()
+        self._judge.allowed(agreed.in_force, call)
+        edit = Edit(state.editor, _patch_of(state)) if digest != hold.digest else None
+        said = messages.allowed(hold.handle.partition("/")[2], edit)
+        response = answers.of(said, handle=hold.handle)
+        response.permit = self._permits.give(f"{call.server}/{call.tool}", hold.handle)
+        response.reviews.extend(state.reviews)
+        response.checkpoint = hold.checkpoint
+        response.verdict.CopyFrom(verdict_to_proto(verdict, digest=digest))
+        if is_edited:
+            response.arguments_json = call.arguments_json
+        self._count(hold, "consumed")
+        callers, hold.callers = hold.callers, []
+        hold.table.drop(hold)
+        if callers:
+            callers[0].answer(response)
+        for other in callers[1:]:
+            self._too_late(hold, other)
+
+    def spent(self, hold: Hold) -> None:
+        """The request was consumed, and not for a caller of ours that could be told."""
+        self._edits.forget(hold.key)
+        self._count(hold, "consumed")
+        callers, hold.callers = hold.callers, []
+        hold.table.drop(hold)
+        for caller in callers:
+            if hold.is_uncertain:
+                caller.answer(answers.of(_unknown(hold.handle), handle=hold.handle))
+            else:
+                self._too_late(hold, caller)
+
+    def _too_late(self, hold: Hold, caller: Caller) -> None:
+        """Somebody else got the release. A call_id stands for one execution; without one this is a second call."""
+        if hold.key[1] == "id":
+            caller.answer(answers.of(_already_released(hold.handle), handle=hold.handle))
+        else:
+            self._check_again(hold.raw, caller)
+
+    async def _refuse(self, hold: Hold, state: hub_pb2.HoldResponse, call: ToolCall, verdict: Verdict) -> None:
+        """The policy says Deny by now (I8)."""
+        outcome = await self._hub.cancel(hold.handle, verdict.explanation, "PolicyTightened")
+        if outcome not in (gate_pb2.OUTCOME_CANCELLED, gate_pb2.OUTCOME_DENIED):
+            hold.release_over()  # another outcome was faster; the stream brings it
+            return
+        self._edits.forget(hold.key)
+        code = "LIMIT" if verdict.reason_code == "LIMIT" else "TIGHTENED"
+        cancelled = hub_pb2.HoldResponse()
+        cancelled.CopyFrom(state)
+        cancelled.reason_code = code
+        cancelled.message = verdict.message
+        self._recorder.decision(call, cancelled, "Cancelled", hold.digest)
+        response = answers.refused(code, verdict.message, verdict_to_proto(verdict, digest=hold.digest))
+        response.handle = hold.handle
+        response.checkpoint = hold.checkpoint
+        self._end(hold, "cancelled", response)
+
+    async def _ask_anew(self, hold: Hold, why: str, edited: Edited | None) -> None:
+        """Votes never carry over: the request ends as Superseded, and another one takes its place."""
+        outcome = await self._hub.cancel(hold.handle, why, "Superseded")
+        if outcome != gate_pb2.OUTCOME_CANCELLED:
+            hold.release_over()  # another outcome was faster; the stream brings it
+            return
+        self._count(hold, "cancelled")
+        self.supersede(hold, edited)
+
+    def _end(self, hold: Hold, outcome: str, response: gate_pb2.CheckResponse) -> None:
+        hold.is_releasing = False
+        self._count(hold, outcome)
+        hold.end(response)
+
+    def _count(self, hold: Hold, outcome: str) -> None:
+        self._metrics.count_hold(hold.tier, outcome, asyncio.get_running_loop().time() - hold.opened_at)
+
+
+def _patch_of(state: hub_pb2.HoldResponse) -> dict[str, Any]:
+    """InvalidInput where the hub sent no JSON object."""
+    try:
+        patch = orjson.loads(state.arguments_patch_json)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the edit of {state.editor} is not JSON ({error})") from None
+    if not isinstance(patch, dict):
+        raise InvalidInput(f"the edit of {state.editor} is no JSON object")
+    return patch
+
+
+def _edited(call: ToolCall, state: hub_pb2.HoldResponse, terms: RequestSpec) -> Edited:
+    """The reviewer's version of the raw call. Only what was shown whole and unredacted may differ (SECURITY D3)."""
+    patch = _patch_of(state)
+    hidden = [pointer(name) for name in patch if pointer(name) not in terms.patchable]
+    if hidden:
+        raise InvalidInput(f"the edit of {state.editor} touches {', '.join(hidden)}, which was not shown to him whole")
+    return Edited(render_json(apply_patch(call.arguments, patch)), (state.editor,))
+
+
+def edited_of(hold: Hold, state: hub_pb2.HoldResponse) -> Edited:
+    """The edit that a request made way for, because others must agree to it. InvalidInput as for a release."""
+    terms = terms_from_json(state.terms_json)
+    return _edited(call_of(request_of(hold.raw).call, hold.edited), state, terms)
+
+
+def _already_released(handle: str) -> Answer:
+    return Answer(
+        AgentOutcome.ALREADY_RELEASED,
+        "PERMIT_SPENT",
+        f"{handle} was released to another caller of this call_id and may have run. It does not run twice; to do it "
+        "once more, send a new call_id.",
+    )
+
+
+def _unknown(handle: str) -> Answer:
+    return Answer(
+        AgentOutcome.ALREADY_RELEASED,
+        "RELEASE_UNKNOWN",
+        f"{handle} was released, but the hub's answer was lost on the way, so the gate did not let it run and never "
+        "will. To do it, make the call once more with a new call_id.",
+    )
