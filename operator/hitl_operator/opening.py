@@ -153,7 +153,8 @@ class Opener:
         Whoever edited that one is excluded from this one, whatever the sidecar says (SECURITY D3).
         """
         if not spec.earlier:
-            return replace(spec, earlier=self._tracker.earlier(namespace, spec))
+            known = self._tracker.earlier(namespace, spec)
+            return replace(spec, earlier=known) if known else spec
         earlier = await self._read(namespace, spec.earlier)
         if earlier is None or not may_touch(earlier.spec, service_account=spec.service_account, workload=spec.workload):
             raise InvalidInput(f"spec.earlier: {spec.earlier} is no request of this workload; leave it out")
@@ -169,11 +170,19 @@ class _Names:
         self._first = 0 if spec.call.call_id else first
         self._spec = spec
         self._key = key
-        self._numbers: dict[str, int] = {}
+        self._names: list[str] = []
 
     def name_of(self, n: int) -> str:
-        number, spec = self._first + n, self._spec
-        name = request_name(
+        while len(self._names) <= n:
+            self._names.append(self._name(self._first + len(self._names)))
+        return self._names[n]
+
+    def number_of(self, name: str) -> int:
+        return self._first + self._names.index(name)
+
+    def _name(self, number: int) -> str:
+        spec = self._spec
+        return request_name(
             spec.call.tool,
             self._key.key,
             workload=spec.workload,
@@ -181,11 +190,6 @@ class _Names:
             key_text=spec.key,
             n=number,
         )
-        self._numbers[name] = number
-        return name
-
-    def number_of(self, name: str) -> int:
-        return self._numbers[name]
 
 
 def _waits(entry: Open) -> bool:

@@ -2,7 +2,7 @@
 
 import orjson
 
-from hitl.approvals.messages import Answer, answer
+from hitl.approvals.messages import AgentOutcome, Answer, answer
 from hitl.approvals.opening import Refuse
 from hitl.approvals.requests import ApprovalRequest, Kind
 from hitl.approvals.settlement import Outcome
@@ -11,6 +11,9 @@ from hitl.v1 import gate_pb2, hub_pb2
 from hitl.wire.requests import result_to_proto, review_of, terms_to_json
 from hitl_operator.tracking import Open
 
+_OUTCOMES: dict[AgentOutcome, gate_pb2.Outcome] = {
+    each: getattr(gate_pb2, f"OUTCOME_{each.value}") for each in AgentOutcome
+}
 _GOES_ON = (gate_pb2.OUTCOME_PENDING, gate_pb2.OUTCOME_APPROVED)
 
 
@@ -78,7 +81,7 @@ def unavailable_response(ref: str, error: StoreError) -> hub_pb2.HoldResponse:
 
 def outcome_to_proto(told: Answer) -> gate_pb2.Outcome:
     """The wire's word for an outcome."""
-    return gate_pb2.Outcome(gate_pb2.Outcome.Value(f"OUTCOME_{told.outcome.value}"))
+    return _OUTCOMES[told.outcome]
 
 
 def reviews_of(request: ApprovalRequest) -> list[gate_pb2.Review]:

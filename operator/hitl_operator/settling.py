@@ -69,7 +69,7 @@ class Settler:
 
     async def follow(self) -> None:
         """Take in what stands in the store, then everything that changes there; until cancelled."""
-        watch = self._store.watch()
+        watch = self._store.watch(known=self._tracker.knows)
         try:
             for request in await self._store.list(pending_only=True):
                 self.observe(request)

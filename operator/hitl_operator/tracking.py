@@ -105,6 +105,11 @@ class Tracker:
         entry.request, entry.judged = request, None
         return entry
 
+    def knows(self, namespace: str, name: str, version: str) -> bool:
+        """Whether this very version is known; called by the store from its own threads, where a dict may be read."""
+        entry = self.open.get(f"{namespace}/{name}")
+        return entry is not None and entry.request.version == version
+
     def forget(self, handle: str) -> Open | None:
         """Drop a request that is gone from the store."""
         entry = self.open.pop(handle, None)

@@ -4,7 +4,6 @@ The sidecar redacts and escapes; the hub does not trust it to have done so, and 
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -48,14 +47,7 @@ def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> Re
     if len(spec_json) > _LARGEST_SPEC:
         raise InvalidInput(f"spec: has {len(spec_json)} bytes, at most {_LARGEST_SPEC} are stored; shorten the preview")
     spec = spec_from_json(spec_json)
-    for path, key, text in _texts(orjson.loads(spec_json), "spec", ""):
-        longest = _LONGEST.get(key, _LONGEST_TEXT)
-        if len(text) > longest:
-            raise InvalidInput(
-                f"{path}: has {len(text)} characters, at most {longest} are stored; cut it and say so in it"
-            )
-        if not plain(text):
-            raise InvalidInput(f"{path}: holds characters that nobody can see; escape it before it is stored")
+    _check_texts(orjson.loads(spec_json))
     if len(spec.call.arguments_preview.encode()) > preview_bytes:
         raise InvalidInput(f"spec.call.argumentsPreview: larger than the {preview_bytes} bytes of the settings")
     for name, value in (("digest", spec.digest), ("sameness", spec.sameness)):
@@ -80,15 +72,25 @@ def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> Re
     )
 
 
-def _texts(value: Any, path: str, key: str) -> Iterator[tuple[str, str, str]]:
-    """Every text in a JSON value with its path and the key it stands under, keys of objects included."""
-    if isinstance(value, str):
-        yield path, key, value
-    elif isinstance(value, list):
-        if len(value) > _MOST_ITEMS:
-            raise InvalidInput(f"{path}: has {len(value)} entries, at most {_MOST_ITEMS} are stored")
-        for index, item in enumerate(value):
-            yield from _texts(item, f"{path}[{index}]", key)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _texts(item, f"{path}.{name}", name)
+def _check_texts(document: dict[str, Any]) -> None:
+    """Every text in the document, keys included, is short and shows all of itself; every list is short.
+
+    On the way of every hold, so it walks without recursion and makes paths only for what it refuses.
+    """
+    inside: list[tuple[str, str, Any]] = [("spec", "", document)]
+    while inside:
+        path, key, value = inside.pop()
+        if isinstance(value, str):
+            if len(value) > _LONGEST.get(key, _LONGEST_TEXT):
+                longest = _LONGEST.get(key, _LONGEST_TEXT)
+                raise InvalidInput(f"{path}: has {len(value)} characters, at most {longest} are stored; cut it")
+            if not plain(value):
+                raise InvalidInput(f"{path}: holds characters that nobody can see; escape it before it is stored")
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                if isinstance(item, str | dict | list):
+                    inside.append((f"{path}.{name}", name, item))
+        elif isinstance(value, list):
+            if len(value) > _MOST_ITEMS:
+                raise InvalidInput(f"{path}: has {len(value)} entries, at most {_MOST_ITEMS} are stored")
+            inside += [(f"{path}[]", key, item) for item in value if isinstance(item, str | dict | list)]

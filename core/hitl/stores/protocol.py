@@ -1,10 +1,12 @@
 """What every store of approval requests promises. `tests/stores/contract.py` checks each promise on each store."""
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeAlias
 
 from hitl.approvals.requests import ApprovalRequest, Decision, Note, RequestSpec, RequestStatus
+
+Known: TypeAlias = Callable[[str, str, str], bool]
 
 
 class Watch(AsyncIterable[ApprovalRequest], Protocol):
@@ -36,8 +38,11 @@ class RequestReader(Protocol):
         """
         ...
 
-    def watch(self, namespace: str | None = None) -> Watch:
+    def watch(self, namespace: str | None = None, *, known: Known | None = None) -> Watch:
         """Each request whenever it was created or changed after the call; every change is seen, the last one always is.
+
+        known: asked about (namespace, name, version) from any thread; where it says True the caller has that very
+        picture, as of what it wrote itself, and need not get it again.
 
         "After the call" means that `watch` first and `list` second misses nothing. Several changes between two looks
         may arrive as one. A deletion is not reported: whoever follows one request finds NotFound at his next look.

@@ -50,6 +50,17 @@ class Watching(StoreTests):
         await opened(world, store, "after")
         assert (await next_of(watch)).name == "after"
 
+    async def test_a_watch_leaves_out_what_its_caller_knows_and_nothing_else(self, world: World, store: Store) -> None:
+        """Of many requests known in the version that was written none arrives again, their next change does."""
+        written: dict[tuple[str, str], str] = {}
+        watch = store.watch(known=lambda namespace, name, version: written.get((namespace, name)) == version)
+        for n in range(200):
+            request = await opened(world, store, f"own-{n}")
+            written[request.namespace, request.name] = request.version
+        voted = await store.decide(NAMESPACE, request.name, a_decision(request))
+        foreign = await opened(world, await world.open(), "foreign")
+        assert await until(watch, lambda each: each == foreign) == [voted, foreign]
+
     async def test_a_watch_keeps_to_its_namespace(self, world: World, store: Store) -> None:
         """With a namespace only its requests arrive, however much happens elsewhere."""
         watch = store.watch("bank")

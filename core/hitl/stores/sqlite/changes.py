@@ -16,8 +16,8 @@ from hitl.stores.sqlite.file import Identity, connect, unavailable
 # Seconds between two looks for other processes' commits; a look reads 4 bytes of shared memory.
 _INTERVAL: Final = 0.02
 
-# Looks for changes after a number and says how far it looked.
-Look = Callable[[int], Awaitable[tuple[int, list[ApprovalRequest]]]]
+# Looks for changes after a number; says how far it looked, what it found, and whether there is more.
+Look = Callable[[int], Awaitable[tuple[int, list[ApprovalRequest], bool]]]
 
 
 class ChangeWatch:
@@ -42,9 +42,9 @@ class ChangeWatch:
             if self._found:
                 return self._found.popleft()
             self._stirred.clear()  # before looking: what comes after the look stirs again
-            self._seen, found = await self._look(self._seen)
+            self._seen, found, more = await self._look(self._seen)
             self._found.extend(found)
-            if not found and not self._is_closed:
+            if not found and not more and not self._is_closed:
                 await self._stirred.wait()
         raise StopAsyncIteration
 

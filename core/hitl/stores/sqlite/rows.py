@@ -13,6 +13,7 @@ from hitl.approvals.transitions import guard, guard_opening, with_decision, with
 from hitl.errors import AlreadyExists, Conflict, InvalidInput, NotFound, StoreUnavailable
 from hitl.kube.codecs import TIME
 from hitl.kube.requests import spec_to_json, status_to_json, stored_request
+from hitl.stores.protocol import Known
 
 # The words of state as the indices have them, so that SQLite uses these.
 _GET: Final = "SELECT * FROM requests WHERE namespace = :namespace AND name = :name"
@@ -62,17 +63,27 @@ class Requests:
         """How many changes the file has seen."""
         return int(self.connection.execute("SELECT count FROM changes").fetchone()[0])
 
-    def changed_after(self, change: int, namespace: str | None, most: int) -> tuple[int, list[ApprovalRequest]]:
-        """At most `most` requests that changed after `change`, by their last change, and up to where that is all.
+    def changed_after(
+        self, change: int, namespace: str | None, most: int, known: Known | None = None
+    ) -> tuple[int, list[ApprovalRequest], bool]:
+        """Requests that changed after `change`, in the order of their last change; how far that goes; is there more.
 
-        Looking on from there misses nothing: what is passed over belongs to other namespaces or changed again.
+        At most `most` are looked at, and those that are `known` left out. Looking on from there misses nothing: what is
+        passed over belongs to other namespaces or changed again.
         """
         seen = self.changes()
-        found = self._requests(_CHANGED, change=change, namespace=namespace, most=most)
-        if found:
-            last = int(found[-1].version)
-            seen = last if len(found) == most else max(seen, last)
-        return seen, found
+        parameters = {"change": change, "namespace": namespace, "most": most}
+        rows = self.connection.execute(_CHANGED, parameters).fetchall()
+        more = len(rows) == most
+        if rows:
+            last = int(rows[-1]["change"])
+            seen = last if more else max(seen, last)
+        found = [
+            self._request(row)
+            for row in rows
+            if known is None or not known(row["namespace"], row["name"], str(row["change"]))
+        ]
+        return seen, found, more
 
     def _requests(self, statement: str, **parameters: object) -> list[ApprovalRequest]:
         return [self._request(row) for row in self.connection.execute(statement, parameters)]

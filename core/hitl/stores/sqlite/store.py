@@ -9,6 +9,7 @@ from typing import Self
 from uuid import uuid4
 
 from hitl.approvals.requests import ApprovalRequest, Decision, Note, RequestSpec, RequestStatus
+from hitl.stores.protocol import Known
 from hitl.stores.sqlite.changes import ChangeWatch, Watches
 from hitl.stores.sqlite.desks import ReadingDesk, WritingDesk
 from hitl.stores.sqlite.file import Identity, secured, unavailable
@@ -85,9 +86,9 @@ class SQLiteStore:
     async def list(self, namespace: str | None = None, *, pending_only: bool = False) -> Found:
         return await self._reading.do(lambda requests: requests.all(namespace, pending_only=pending_only))
 
-    def watch(self, namespace: str | None = None) -> ChangeWatch:
-        async def look(change: int) -> tuple[int, Found]:
-            return await self._reading.do(lambda requests: requests.changed_after(change, namespace, _AHEAD))
+    def watch(self, namespace: str | None = None, *, known: Known | None = None) -> ChangeWatch:
+        async def look(change: int) -> tuple[int, Found, bool]:
+            return await self._reading.do(lambda requests: requests.changed_after(change, namespace, _AHEAD, known))
 
         return self._watches.add(look)
 
