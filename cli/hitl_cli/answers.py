@@ -7,17 +7,19 @@ from typing import Any
 
 from hitl.approvals.conditions import CancelReason, outcome
 from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind, State
-from hitl.approvals.requirements import progress_of, votes
+from hitl.approvals.requirements import votes
 from hitl.errors import HitlError, NoLongerPending
 from hitl_cli.arguments import arguments_of, changes
 from hitl_cli.deciding import PATIENCE, Recorded, Stage
 from hitl_cli.edge import exit_code_of
 from hitl_cli.endings import deciders, ending_in_a_row, state_at
 from hitl_cli.exits import Exit, worst
+from hitl_cli.lines import Line, hanging
 from hitl_cli.page import who_decides
-from hitl_cli.render import Line, Output
+from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, agent_of
 from hitl_cli.session import Session
+from hitl_cli.standing import progress_here
 from hitl_cli.times import took
 
 
@@ -145,11 +147,11 @@ def _words(session: Session, choice: Choice, recorded: Recorded) -> str:
 def _count(choice: Choice, request: ApprovalRequest) -> tuple[int, int]:
     if choice.kind is DecisionKind.DENIED:
         return len(deciders(request, DecisionKind.DENIED)), request.spec.denials_to_end
-    return votes(progress_of(request))
+    return votes(progress_here(request))
 
 
 def _details(session: Session, choice: Choice, recorded: Recorded) -> list[Line]:
-    request, decision = recorded.request, recorded.decision
+    request, decision, width = recorded.request, recorded.decision, session.screen.width
     match recorded.stage:
         case Stage.NOT_COUNTED:
             return [
@@ -159,14 +161,15 @@ def _details(session: Session, choice: Choice, recorded: Recorded) -> list[Line]
         case Stage.OVERTAKEN if _is_superseded(request):
             return [f"Next: {session.hint('list')}"]
         case Stage.MORE_NEEDED if choice.kind is DecisionKind.APPROVED:
-            return who_decides(request, progress_of(request), session.now())
+            return who_decides(request, progress_here(request), session.now())
         case Stage.DECISIVE if choice.kind is DecisionKind.APPROVED and decision.arguments_patch is not None:
-            told = f"  {_replaced(request)}the agent is told what changed · {_picked_up(recorded)}"
-            return [*_diff(session, request, decision.arguments_patch), told]
+            told = f"{_replaced(request)}the agent is told what changed · {_picked_up(recorded)}"
+            return [*_diff(session, request, decision.arguments_patch), *hanging("  ", told, width)]
         case Stage.DECISIVE if choice.kind is DecisionKind.APPROVED:
-            return [f"  {request.spec.summary} · digest {request.spec.digest[:8]} · {_picked_up(recorded)}"]
+            told = f"{request.spec.summary} · digest {request.spec.digest[:8]} · {_picked_up(recorded)}"
+            return hanging("  ", told, width)
         case _:
-            return [f'  the agent is told: "{decision.reason}"'] if decision.reason else []
+            return hanging("  the agent is told: ", f'"{decision.reason}"', width) if decision.reason else []
 
 
 def _diff(session: Session, request: ApprovalRequest, patch: Mapping[str, Any]) -> list[Line]:

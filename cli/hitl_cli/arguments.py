@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hitl_cli.render import Line, cut, line, wrapped
+from hitl_cli.lines import Line, cut, line, wrapped
 
 # How much of one value is shown without --full (UX 1).
 SHOWN = 1000

@@ -20,7 +20,7 @@ from hitl.policy.escaping import as_plain
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.endings import ending, state_at
 from hitl_cli.home import Home
-from hitl_cli.standing import standing_of
+from hitl_cli.standing import progress_here, standing_of
 
 if TYPE_CHECKING:
     from hitl.stores.people import Person
@@ -88,7 +88,7 @@ class Reviewer:
         now = self._clock()
         if state_at(request, now) is not State.PENDING:
             raise NoLongerPending(no_longer_pending(request, now))
-        standing = standing_of(self.person.name, request, progress_of(request), self._people)
+        standing = standing_of(self.person.name, request, progress_here(request), self._people)
         if standing.vote is not None:
             if standing.vote.decision is kind:
                 return standing.vote

@@ -19,19 +19,19 @@ would change the verdict in silence.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
+from hitl.approvals.requests import ApprovalRequest
 from hitl.errors import InvalidCall
 from hitl.policy.calls import Agent, OnBehalfOf, ToolCall
 from hitl.policy.durations import parse_duration
 from hitl.policy.envelope import parse_call, parse_json, render_json
 from hitl.policy.spec import ToolDefinition
 from hitl.policy.verdicts import Charge
+from hitl_cli.fields import Fields
 
-T = TypeVar("T")
-
-# A call a minute for a week: more would only make `explain` slow, not different.
-_MOST = 10_080
+# Whoever it is: an agent in the namespace of the policies.
+_NOBODY = Agent(namespace="", workload="deploy/agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,16 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class DescribedCall:
-    """A call and its circumstances. `agent` None: nobody in particular, so every policy is taken to select it."""
+    """A call and its circumstances.
+
+    Attributes:
+        agent: an empty namespace is that of the policies.
+        labels_known: False: nobody said which labels the agent has, so every policy is taken to select it.
+    """
 
     call: ToolCall
-    agent: Agent | None = None
+    agent: Agent = field(default_factory=lambda: _NOBODY)
+    labels_known: bool = False
     on_behalf_of: OnBehalfOf | None = None
     tainted: bool = False
     definition: ToolDefinition | None = None
@@ -78,20 +84,56 @@ def read_call(document: bytes, source: str) -> DescribedCall:
         InvalidCall: naming `source`, what was found, and what was wanted.
     """
     try:
-        return _described(_Fields(parse_json(document, "the file"), "a call"))
+        return _described(Fields(parse_json(document, "the file"), "a call"))
     except InvalidCall as error:
         raise InvalidCall(f"{source}: {error}") from error
 
 
-def _described(fields: "_Fields") -> DescribedCall:
-    tool = fields.take("tool", str, "")
+def typed_call(tool: str, arguments: str) -> DescribedCall:
+    """The call that ``--tool`` and ``--args`` describe. InvalidCall as `read_call`."""
+    server, _, name = tool.rpartition("/")
+    return DescribedCall(parse_call(server, name, arguments.encode()))
+
+
+def stored_call(request: ApprovalRequest) -> DescribedCall:
+    """The call behind a request as far as it is stored: with the redacted arguments.
+
+    Raises:
+        InvalidCall: its arguments were not stored whole.
+    """
+    spec = request.spec
+    try:
+        call = parse_call(
+            spec.call.server,
+            spec.call.tool,
+            spec.call.arguments_preview.encode(),
+            call_id=spec.call.call_id,
+            session_id=spec.session_id,
+            justification=spec.justification,
+            claimed_user="" if spec.on_behalf_of_verified else spec.on_behalf_of,
+        )
+    except InvalidCall as error:
+        raise InvalidCall(
+            f"{request.name}: its arguments were not stored whole, so they cannot be judged: {error}"
+        ) from error
+    return DescribedCall(
+        call,
+        agent=Agent(request.namespace, spec.service_account, spec.workload, spec.agent_pod, spec.agent_pod_uid),
+        on_behalf_of=OnBehalfOf(spec.on_behalf_of, spec.on_behalf_of_verified) if spec.on_behalf_of else None,
+    )
+
+
+def _described(fields: Fields) -> DescribedCall:
+    server, tool = fields.take("server", str, ""), fields.take("tool", str, "")
     if not tool:
         raise InvalidCall('"tool" is missing; a call needs at least {"tool": "server/tool"}')
-    server, _, name = tool.rpartition("/")
+    # "server/tool" in one word, as the command line has it, is as good as the two apart.
+    named, _, name = ("", "", tool) if server else tool.rpartition("/")
+    agent = fields.below("agent")
     described = DescribedCall(
         call=parse_call(
-            fields.take("server", str, server),
-            name if server else tool,
+            server or named,
+            name,
             render_json(fields.take("arguments", dict, {})),
             call_id=fields.take("callID", str, ""),
             session_id=fields.take("sessionID", str, ""),
@@ -103,7 +145,8 @@ def _described(fields: "_Fields") -> DescribedCall:
             external_impact=fields.take("externalImpact", bool, default=False),
             context_json=render_json(context) if (context := fields.take("context", dict, {})) else b"",
         ),
-        agent=_agent(fields.below("agent")),
+        agent=_agent(agent),
+        labels_known=agent is not None and agent.has("labels"),
         on_behalf_of=_user(fields.below("onBehalfOf")),
         tainted=fields.take("tainted", bool, default=False),
         definition=_definition(fields.below("definition"), name),
@@ -113,9 +156,9 @@ def _described(fields: "_Fields") -> DescribedCall:
     return described
 
 
-def _agent(fields: "_Fields | None") -> Agent | None:
+def _agent(fields: Fields | None) -> Agent:
     if fields is None:
-        return None
+        return _NOBODY
     labels = fields.take("labels", dict, {})
     for key, value in labels.items():
         if not isinstance(value, str):
@@ -132,7 +175,7 @@ def _agent(fields: "_Fields | None") -> Agent | None:
     return agent
 
 
-def _user(fields: "_Fields | None") -> OnBehalfOf | None:
+def _user(fields: Fields | None) -> OnBehalfOf | None:
     if fields is None:
         return None
     user = OnBehalfOf(fields.take("username", str, ""), verified=fields.take("verified", bool, default=False))
@@ -140,7 +183,7 @@ def _user(fields: "_Fields | None") -> OnBehalfOf | None:
     return user
 
 
-def _definition(fields: "_Fields | None", tool: str) -> ToolDefinition | None:
+def _definition(fields: Fields | None, tool: str) -> ToolDefinition | None:
     """An MCP Tool object, of which inference reads title, description, the schema's properties and the annotations."""
     if fields is None:
         return None
@@ -159,7 +202,7 @@ def _definition(fields: "_Fields | None", tool: str) -> ToolDefinition | None:
     return definition
 
 
-def _past(fields: "_Fields | None") -> Past:
+def _past(fields: Fields | None) -> Past:
     if fields is None:
         return Past()
     usual = fields.below("usual")
@@ -182,7 +225,7 @@ def _past(fields: "_Fields | None") -> Past:
     return past
 
 
-def _spent(fields: "_Fields") -> Charge:
+def _spent(fields: Fields) -> Charge:
     per = fields.take("per", str, "")
     try:
         seconds = parse_duration(per)
@@ -200,83 +243,3 @@ def _spent(fields: "_Fields") -> Charge:
         raise InvalidCall(f'{fields.place}: kind is "{charge.kind}", wanted calls or sum')
     fields.nothing_left()
     return charge
-
-
-class _Fields:
-    """The keys of one object, each taken once; what is left at the end was misspelt."""
-
-    def __init__(self, value: Any, place: str) -> None:
-        self.place = place
-        self._value = value
-        if not isinstance(value, dict):
-            raise InvalidCall(f"{place} is {_shown(value)}, wanted an object")
-        self._left: dict[str, tuple[str, Any]] = {}
-        self._known: list[str] = []
-        for key, each in value.items():
-            if (plain := _plain(key)) in self._left:
-                raise InvalidCall(f'{place}: "{key}" and "{self._left[plain][0]}" are the same key')
-            self._left[plain] = (key, each)
-
-    def whole(self, kind: type[T]) -> T:
-        """The object itself."""
-        assert isinstance(self._value, kind), "it was checked when it was made"
-        return self._value
-
-    def take(self, name: str, kind: Any, default: Any) -> Any:
-        """One value of a type, or the default where it is absent."""
-        self._known.append(name)
-        if _plain(name) not in self._left:
-            return default
-        key, value = self._left.pop(_plain(name))
-        # In Python a bool is an int; in a call it is not.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind not in (bool, object)):
-            raise InvalidCall(f'{self.place}: "{key}" is {_shown(value)}, wanted {_wanted(kind)}')
-        return value
-
-    def optional(self, name: str, kind: type[T]) -> T | None:
-        """One value of a type, or None."""
-        found: T | None = self.take(name, kind, None)
-        return found
-
-    def count(self, name: str) -> int:
-        """A number of calls."""
-        number: int = self.take(name, int, 0)
-        if not 0 <= number <= _MOST:
-            raise InvalidCall(f'{self.place}: "{name}" is {number}, wanted 0 to {_MOST}')
-        return number
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """A list of texts."""
-        values = self.take(name, list, [])
-        for value in values:
-            if not isinstance(value, str):
-                raise InvalidCall(f'{self.place}: "{name}" holds {_shown(value)}, wanted texts')
-        return tuple(values)
-
-    def below(self, name: str) -> "_Fields | None":
-        """The object under a key, or None."""
-        value = self.take(name, object, None)
-        return None if value is None else _Fields(value, name)
-
-    def each(self, name: str) -> "list[_Fields]":
-        """The objects of a list."""
-        return [_Fields(value, f"{name}[{at}]") for at, value in enumerate(self.take(name, list, []))]
-
-    def nothing_left(self) -> None:
-        """Refuse what nobody asked for."""
-        for key, _ in self._left.values():
-            raise InvalidCall(f'{self.place}: unknown key "{key}"; known here: {", ".join(self._known)}')
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", "").lower()
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
-
-
-def _wanted(kind: Any) -> str:
-    words = {str: "text", int: "a whole number", bool: "true or false", dict: "an object", list: "a list"}
-    return words.get(kind, "a number")

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State
-from hitl.approvals.requirements import Progress, progress_of, votes
+from hitl.approvals.requirements import Progress, votes
 from hitl.approvals.timeline import in_force
 from hitl.policy.durations import format_duration
 from hitl.policy.verdicts import SecondFactor
-from hitl_cli.arguments import argument_lines, arguments_of, changes, framed, limited, text_of
+from hitl_cli.arguments import argument_lines, arguments_of, changes, framed, limited
 from hitl_cli.endings import deciders, ending, state_at
-from hitl_cli.past import Past, differs_in
-from hitl_cli.render import Column, Line, Tint, cut, line, table, tinted, word, wrapped
-from hitl_cli.requests import agent_of, tier_of, tool_of, why_of
-from hitl_cli.standing import Standing, standing_of
+from hitl_cli.lines import Line, Tint, hanging, line, tinted, word, wrapped
+from hitl_cli.past import Past
+from hitl_cli.requests import tier_of, tool_of
+from hitl_cli.standing import Standing, progress_here, standing_of
 from hitl_cli.times import clock, since, until
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 # Bytes of a digest that people compare by eye.
 _DIGEST_SHOWN = 16
-# A group's table shows the first arguments that differ, cut to what a person compares at a glance.
-_GROUP_COLUMNS = 3
-_GROUP_CELL = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,22 +134,22 @@ def _touches(request: ApprovalRequest, width: int) -> list[Line]:
     lines: list[Line] = []
     for name, values in rows.items():
         if values:
-            lines += _hanging(f"  {name.ljust(12)}", ", ".join(values), width)
+            lines += hanging(f"  {name.ljust(12)}", ", ".join(values), width)
     return ["WHAT IT CAN TOUCH", *lines] if lines else []
 
 
 def _held(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
     spec = request.spec
     lines: list[Line] = ["WHY IT IS HELD"]
-    lines += _hanging("  ", spec.explanation or _explanation(request), width)
+    lines += hanging("  ", spec.explanation or _explanation(request), width)
     if spec.because and spec.because not in spec.explanation:
-        lines += _hanging("  because ", spec.because, width)
+        lines += hanging("  because ", spec.because, width)
     points = [f"{factor.points:+d} {factor.name}" for factor in spec.factors if factor.points]
     lines += _packed(points, width)
     if spec.earlier:
         lines.append(f"  the same call was asked before: {spec.earlier}")
     if beside.past.requests:
-        lines += _hanging("  ", f"seen before: {beside.past}", width)
+        lines += hanging("  ", f"seen before: {beside.past}", width)
     return lines
 
 
@@ -165,7 +162,7 @@ def _explanation(request: ApprovalRequest) -> str:
 
 
 def _who_decides(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
-    rows = progress_of(request)
+    rows = progress_here(request)
     filled, places = votes(rows)
     lines: list[Line] = [_opposed("WHO DECIDES", f"{filled} of {places}", width)]
     pending = state_at(request, beside.now) is State.PENDING
@@ -174,10 +171,10 @@ def _who_decides(request: ApprovalRequest, beside: Beside, width: int) -> list[L
     for name, text, note in _places(request, rows, _notes(rows, standing, beside), beside.now):
         lines += _noted(f"  {name.ljust(size)}   {text}", note, width)
     for decision in deciders(request, DecisionKind.DENIED):
-        lines += _hanging("  ", f"{_said(decision, beside.now)}", width)
+        lines += hanging("  ", f"{_said(decision, beside.now)}", width)
     for entry in request.status.verified:
         if entry.refused and not entry.note:
-            lines += _hanging("  ", f"not counted: {entry.reviewer}, {entry.refused}", width)
+            lines += hanging("  ", f"not counted: {entry.reviewer}, {entry.refused}", width)
     for step in request.spec.escalation:
         groups = ", ".join(step.to)
         lines.append(f"  {'after'.ljust(size)}   {format_duration(step.after)} also {groups}")
@@ -196,12 +193,13 @@ def _places(
         missing = row.places - len(row.filled_by)
         if missing:
             groups = row.requirement.any_of
-            whom = f"{missing} of group {' or '.join(groups)}" if groups else f"{missing} of anyone in reviewers.yaml"
+            people = "person" if missing == 1 else "people"
+            whom = f"{missing} of group {' or '.join(groups)}" if groups else f"{missing} {people} of reviewers.yaml"
             factor = (
                 "" if row.requirement.second_factor is SecondFactor.NONE else _FACTORS[row.requirement.second_factor]
             )
-            if factor and row.requirement.or_second_person:
-                factor = f"{factor} or a second person" if missing == 1 else ""
+            if row.places > row.requirement.approvals:
+                factor = ""  # the second person stands in for it
             places.append((name, whom + factor, notes.get(name, "")))
     return places
 
@@ -245,7 +243,7 @@ def _origin(request: ApprovalRequest, beside: Beside, width: int, *, full: bool)
     digest = spec.digest if full else f"{spec.digest[:8]} {spec.digest[8:_DIGEST_SHOWN]} …"
     asked = f"asked {clock(request.created, beside.now)}, {since(request.created, beside.now)} ago"
     lines = [
-        *_hanging("", " · ".join([*whom, *agent, *policies]), width),
+        *hanging("", " · ".join([*whom, *agent, *policies]), width),
         f"digest hmac:{digest}   {asked}",
     ]
     if full:
@@ -290,12 +288,6 @@ def _noted(left: str, note: str, width: int) -> list[Line]:
     return [left, _opposed("", note, width)]
 
 
-def _hanging(first: str, text: str, width: int) -> list[Line]:
-    """Text that goes on below where it began."""
-    indent = " " * cell_len(first)
-    return [line(first if at == 0 else indent, piece) for at, piece in enumerate(wrapped(text, width - len(indent)))]
-
-
 def _packed(parts: Sequence[str], width: int) -> list[Line]:
     """Short parts, three spaces apart, as many as fit on a line."""
     lines: list[str] = []
@@ -305,27 +297,3 @@ def _packed(parts: Sequence[str], width: int) -> list[Line]:
         else:
             lines.append(f"  {part}")
     return [*lines]
-
-
-def group_page(group: Sequence[ApprovalRequest], beside: Beside, width: int) -> list[Line]:
-    """Similar requests as a table of the arguments in which they differ."""
-    first = group[0]
-    deadline = in_force(first, beside.now).deadline
-    shown = [arguments_of(request.spec.call.arguments_preview) for request in group]
-    differing = [differs_in(first, request) for request in group]
-    names = list(dict.fromkeys(name for names in differing for name in names or () if "(" not in name))[:_GROUP_COLUMNS]
-    columns = [Column("  ITEM"), *(Column(name.upper()) for name in names), Column("DIFFERS IN", cut=True)]
-    rows = []
-    for request, arguments, changed in zip(group, shown, differing, strict=True):
-        values = [cut(text_of((arguments or {}).get(name, "-")), _GROUP_CELL) for name in names]
-        last = "not shown whole: show it alone" if changed is None else ", ".join(changed) or "-"
-        rows.append([f"  {request.name}", *values, last])
-    return [
-        *wrapped(f"{len(group)} similar: {first.spec.summary}", width),
-        line(
-            *(word(tier_of(first)), " · ", word(State.PENDING.value)),
-            f" · expires in {until(deadline, beside.now)} · agent {agent_of(first)}, {why_of(first)}",
-        ),
-        "",
-        *table(columns, rows, width),
-    ]

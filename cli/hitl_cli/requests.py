@@ -92,13 +92,16 @@ def chosen(requests: Sequence[ApprovalRequest], typed: str) -> ApprovalRequest:
     """
     waiting = [request for request in requests if request.status.state is State.PENDING]
     try:
-        name = match_prefix((request.name for request in waiting), typed)
-    except NotFound:
-        name = match_prefix((request.name for request in requests), typed)
+        try:
+            name = match_prefix((request.name for request in waiting), typed)
+        except NotFound:
+            name = match_prefix((request.name for request in requests), typed)
     except AmbiguousName as error:
-        fitting = [request for request in waiting if request.name in error.candidates]
+        fitting = [request for request in requests if request.name in error.candidates]
         listed = "\n".join(f"  {request.name}   {request.spec.summary}" for request in fitting)
-        raise AmbiguousName(f"{error!s}\n{listed}", error.candidates) from None
+        raise AmbiguousName(
+            f'"{typed}" fits {len(fitting)} requests; give more letters\n{listed}', error.candidates
+        ) from None
     named = [request for request in waiting if request.name == name] or [
         request for request in requests if request.name == name
     ]

@@ -1,11 +1,11 @@
 """Where one person stands towards one request. Only for words and footers: the hub decides who counts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hitl.approvals.requests import ApprovalRequest, Decision
-from hitl.approvals.requirements import Progress, barred, fold
+from hitl.approvals.requirements import Progress, barred, fold, progress_of
 
 if TYPE_CHECKING:
     from hitl.stores.people import Person  # at run time it would bring cryptography and yaml, 30 ms
@@ -47,6 +47,19 @@ def standing_of(
         return Standing(may_approve=True)
     missing = " or ".join(dict.fromkeys(group for groups in wanted for group in groups))
     return Standing(may_approve=False, why_not=f"not in {missing}" if missing else "nobody else is needed")
+
+
+def progress_here(request: ApprovalRequest) -> tuple[Progress, ...]:
+    """How far the requirements have come, as people of a standalone home see it.
+
+    Nobody can show a second factor here, so where a second person may stand in for one, that person is what is open.
+    """
+    return tuple(
+        replace(row, places=row.requirement.approvals + 1)
+        if row.requirement.or_second_person and not row.met and row.places == row.requirement.approvals
+        else row
+        for row in progress_of(request)
+    )
 
 
 def unmanned(rows: Sequence[Progress], people: "Mapping[str, Person]", request: ApprovalRequest) -> list[str]:

@@ -7,7 +7,7 @@ from hitl.policy.durations import format_duration
 
 def since(moment: datetime, now: datetime) -> str:
     """How long ago, e.g. ``4m``; a moment in the future is ``0s``."""
-    return format_duration(max((now - moment).total_seconds(), 0))
+    return format_duration(max(int((now - moment).total_seconds()), 0))
 
 
 def until(moment: datetime, now: datetime) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from homes import AHome
+
+from cli.homes import AHome
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """`hitl list` against UX 2: columns, order, groups, footers, and why "nothing is waiting" can be believed."""
 
 import pytest
-from homes import AHome, a_migration, a_spec, decided, expired
 
+from cli.homes import AHome, a_migration, a_spec, decided, expired
 from hitl.approvals.requests import Decision, DecisionKind
 from hitl.policy.verdicts import Requirement
 

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from hitl.policy.escaping import plain
 from hitl_cli.arguments import argument_lines, changes, framed
-from hitl_cli.render import Column, Output, Screen, cut, line, table, word, wrapped
+from hitl_cli.lines import Column, cut, line, table, word, wrapped
+from hitl_cli.render import Output, Screen
 
 HOSTILE = "\x1b[2Kok\x1b]0;pwned\x07\u202eteg\u200b\u2066x\u2069\rConfirm\x9b31m"
 
@@ -150,7 +151,11 @@ def on_a_terminal(program: str, **environment: str) -> bytes:
     return written
 
 
-PROGRAM = "from hitl_cli.render import *; Screen(Output.TABLE).data(line(word('Confirm'), ' ', word('Denied'), ' x'))"
+PROGRAM = """
+from hitl_cli.lines import line, word
+from hitl_cli.render import Screen
+Screen().data(line(word("Confirm"), " ", word("Denied"), " x"))
+"""
 
 
 def test_colour_only_on_a_terminal() -> None:

@@ -1,8 +1,8 @@
 """`hitl show` against UX 3: the blocks in their order, diffs, groups, and what an agent cannot do to the page."""
 
 import pytest
-from homes import AHome, a_migration, a_spec, cancelled, decided, expired
 
+from cli.homes import AHome, a_migration, a_spec, cancelled, decided, expired
 from hitl.approvals.requests import Category, Decision, DecisionKind
 from hitl.policy.verdicts import Requirement, SecondFactor
 

@@ -9,8 +9,9 @@ import click
 from hitl.audit import AuditRecord
 from hitl_cli.exits import Exit
 from hitl_cli.feed import Feed, agent_of, is_verdict, why_of
+from hitl_cli.lines import cut, line, word
 from hitl_cli.options import home_option, output_option, pass_session
-from hitl_cli.render import Output, cut, line, word
+from hitl_cli.render import Output
 from hitl_cli.session import Session
 from hitl_cli.times import clock
 

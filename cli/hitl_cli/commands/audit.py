@@ -1,12 +1,15 @@
 """`hitl audit`: whether the audit logs are what the sidecars wrote."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from hitl.audit import Report, verify
+from hitl.audit import ChainProblem, ProblemKind, Report, verify
 from hitl.errors import HitlError
+from hitl_cli.anchors import Anchor, read_anchors
 from hitl_cli.exits import Exit
+from hitl_cli.lines import line, wrapped
 from hitl_cli.options import home_option, output_option, pass_session
 from hitl_cli.render import Output
 from hitl_cli.session import Session
@@ -18,32 +21,93 @@ def command() -> None:
 
 
 @command.command("verify", short_help="Walk the hash chain and name every change, gap and missing end.")
-@click.argument("logs", metavar="[PATH]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--heads",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Where a control plane saw the chains stand.  [HOME/audit-heads.jsonl]",
+)
 @home_option
 @output_option(Output.TABLE, Output.JSON, Output.YAML)
 @pass_session
-def verify_(session: Session, logs: tuple[Path, ...]) -> Exit:
-    """Verify audit logs (files, or directories of segments); without PATH those of the home. Exit code 1: a problem."""
-    chosen = logs or tuple(dict.fromkeys(log.parent for log in session.home.audit_logs()))
-    if not chosen:
-        raise HitlError(
-            f"no audit log in {session.home.path}\nName one: hitl audit verify PATH    "
-            f"A sidecar writes one as soon as it starts: {session.hint('dev', '-f', 'DIR')}"
-        )
-    reports = {str(log): verify(log) for log in chosen}
+def verify_(session: Session, *, paths: tuple[Path, ...], heads: Path | None) -> Exit:
+    """Verify audit logs: files, or folders of segments; without PATH those of the home. Exit code 1: a problem.
+
+    A log alone cannot prove that its end is the end. The heads that a control plane keeps can: a log that lost its tail
+    is found out, and, where all logs should be here (no PATH, or --heads), a sidecar whose log is missing.
+    """
+    logs = _logs(session, paths)
+    file = heads or session.home.audit_heads
+    anchors = read_anchors(file) if file.exists() else []
+    reports = {str(log): _verified(log, anchors) for log in logs}
+    missing = _missing(reports, anchors) if heads or not paths else []
     if session.screen.output.is_for_people:
         for log, report in reports.items():
             _print(session, log, report)
+        for problem in missing:
+            _print_problem(session, problem)
     else:
-        session.screen.document([_document(log, report) for log, report in reports.items()])
-    return Exit.ERROR if any(report.problems for report in reports.values()) else Exit.DONE
+        session.screen.document(
+            {
+                "logs": [_document(log, report) for log, report in reports.items()],
+                "missing": [_problem(problem) for problem in missing],
+            }
+        )
+    broken = missing or any(report.problems for report in reports.values())
+    return Exit.ERROR if broken else Exit.DONE
+
+
+def _logs(session: Session, paths: Sequence[Path]) -> list[Path]:
+    """One path for each chain: a file, or a folder with segments right in it."""
+    logs: list[Path] = []
+    for path in paths or (session.home.path,):
+        if path.is_file():
+            logs.append(path)
+            continue
+        segments = session.home.audit_logs() if not paths else path.rglob("*.jsonl")
+        found = sorted({segment.parent for segment in segments})
+        if not found:
+            raise HitlError(
+                f"no audit log (*.jsonl) in {path}\nName one: hitl audit verify PATH    "
+                f"A sidecar writes one as soon as it starts: {session.hint('dev', '-f', 'DIR')}"
+            )
+        logs += found
+    return logs
+
+
+def _verified(log: Path, anchors: Sequence[Anchor]) -> Report:
+    report = verify(log)
+    epochs = {head.epoch for head in report.heads}
+    kept = [anchor.head for anchor in anchors if anchor.head.epoch in epochs]
+    return verify(log, kept) if kept else report
+
+
+def _missing(reports: dict[str, Report], anchors: Sequence[Anchor]) -> list[ChainProblem]:
+    """Sidecar processes that the control plane knew and whose log is nowhere here."""
+    epochs = {head.epoch for report in reports.values() for head in report.heads}
+    return [
+        ChainProblem(
+            ProblemKind.MISSING,
+            anchor.whose,
+            f"epoch {anchor.head.epoch} had {anchor.head.sequence} records, and no log here has any of them",
+        )
+        for anchor in anchors
+        if anchor.head.epoch not in epochs
+    ]
 
 
 def _print(session: Session, log: str, report: Report) -> None:
     what = [_count(report.records, "record"), _count(report.epochs, "epoch"), _count(len(report.problems), "problem")]
     session.screen.data(f"chain   {log}   {', '.join(what)}")
-    session.screen.data(*(f"  {problem}" for problem in report.problems))
+    for problem in report.problems:
+        _print_problem(session, problem)
     session.screen.talk(*(f"  note: {note}" for note in report.notes))
+
+
+def _print_problem(session: Session, problem: ChainProblem) -> None:
+    first, *rest = wrapped(str(problem), session.screen.width - 4)
+    session.screen.data(line("  ", first), *(line("    ", each) for each in rest))
 
 
 def _count(number: int, thing: str) -> str:
@@ -55,7 +119,11 @@ def _document(log: str, report: Report) -> dict[str, object]:
         "log": log,
         "records": report.records,
         "epochs": report.epochs,
-        "problems": [{"kind": p.kind.value, "place": p.place, "message": p.message} for p in report.problems],
+        "problems": [_problem(problem) for problem in report.problems],
         "notes": list(report.notes),
         "heads": [{"epoch": h.epoch, "sequence": h.sequence, "hash": h.hash} for h in report.heads],
     }
+
+
+def _problem(problem: ChainProblem) -> dict[str, str]:
+    return {"kind": problem.kind.value, "place": problem.place, "message": problem.message}

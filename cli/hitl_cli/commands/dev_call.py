@@ -8,8 +8,9 @@ import click
 from hitl.errors import HitlError, InvalidInput
 from hitl.policy.durations import parse_duration
 from hitl_cli.exits import Exit
+from hitl_cli.lines import line, word
 from hitl_cli.options import home_option, output_option, pass_session
-from hitl_cli.render import Output, line, word
+from hitl_cli.render import Output
 from hitl_cli.session import Session
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def _print(session: Session, answer: "CheckResponse", request: "CheckRequest") -
         session.screen.talk(line("  run with these arguments: ", answer.arguments_json.decode()))
     for review in answer.reviews:
         verb = "approved" if review.approved else "denied"
-        session.screen.talk(line("  ", review.reviewer or "a reviewer", f" {verb}: ", f'"{review.reason}"'))
+        reason = f': "{review.reason}"' if review.reason else ""
+        session.screen.talk(line("  ", review.reviewer or "a reviewer", f" {verb}", reason))
     if outcome == "PENDING":
         name = answer.handle.rpartition("/")[2]
         session.screen.talk(f"Next: {session.hint('show', name)}    {session.hint('approve', name)}")

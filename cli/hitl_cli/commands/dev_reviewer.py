@@ -6,8 +6,9 @@ import click
 
 from hitl.stores.people import add_reviewer, read_reviewers
 from hitl_cli.exits import Exit
+from hitl_cli.lines import Column
 from hitl_cli.options import home_option, output_option, pass_session
-from hitl_cli.render import Column, Output
+from hitl_cli.render import Output
 from hitl_cli.session import Session
 
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from hitl.approvals.requests import ApprovalRequest, State
-from hitl.approvals.requirements import progress_of, votes
+from hitl.approvals.requirements import votes
 from hitl.approvals.timeline import in_force
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.endings import state_at
 from hitl_cli.exits import Exit
+from hitl_cli.lines import Column, Line, Tint, table, tinted, word
 from hitl_cli.options import home_option, namespace_option, output_option, pass_session, person_option
-from hitl_cli.render import Column, Line, Output, Tint, table, tinted, word
+from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, Group, agent_of, grouped, tier_of, why_of
 from hitl_cli.session import Session
-from hitl_cli.standing import Standing, standing_of, unmanned
+from hitl_cli.standing import Standing, progress_here, standing_of, unmanned
 from hitl_cli.times import since, until
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ async def _rows(session: Session, wish: _Wish, store: ReviewerStore) -> list[_Ro
 
 
 def _row(group: Group, expires: datetime, people: "Mapping[str, Person]", who: str | None) -> _Row:
-    progress = progress_of(group.first)
+    progress = progress_here(group.first)
     filled, places = votes(progress)
     return _Row(
         group,

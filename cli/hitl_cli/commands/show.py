@@ -7,8 +7,9 @@ import click
 from hitl.approvals.requests import ApprovalRequest, State
 from hitl_cli.endings import state_at
 from hitl_cli.exits import Exit
+from hitl_cli.group_page import group_page
 from hitl_cli.options import home_option, namespace_option, output_option, pass_session, person_option
-from hitl_cli.page import Beside, difference, group_page, page
+from hitl_cli.page import Beside, difference, page
 from hitl_cli.past import group_of, past_of
 from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, chosen
@@ -53,7 +54,7 @@ async def _show(session: Session, name: str, *, full: bool, only_difference: boo
     if only_difference:
         screen.data(*difference(request, beside, screen.width))
     elif len(group) > 1 and not one and not full:
-        screen.data(*group_page(group, beside, screen.width))
+        screen.data(*group_page(group, now, screen.width))
         items = ",".join(each.name for each in group[1:3])
         screen.talk(f"Next: {session.hint('approve', request.name, '--group')}    … --item {items}")
         return

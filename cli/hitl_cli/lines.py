@@ -1,0 +1,168 @@
+"""Lines as values: coloured parts, tables, wrapping and cutting by what a terminal shows. Nothing is printed here.
+
+Whatever goes into a line is made safe first, so no text of an agent or server can move the cursor, change colours or
+reorder what stands around it (G1), whether or not it was stored escaped.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from hitl.policy.escaping import as_plain, plain
+
+Line = str | Text
+
+_GAP = 3
+# A summary shorter than this no longer says what would happen: other columns go first.
+_LEAST_CUT = 24
+
+
+class Tint(StrEnum):
+    """The few colours there are; the values are rich's style names."""
+
+    NONE = ""
+    NOTIFY = "blue"
+    CONFIRM = "yellow"
+    MULTI_FACTOR = "red"
+    REFUSED = "red"
+    EXPIRING = "red"
+    APPROVED = "green"
+
+
+_TINTS = {
+    "Notify": Tint.NOTIFY,
+    "Confirm": Tint.CONFIRM,
+    "MultiFactor": Tint.MULTI_FACTOR,
+    "Deny": Tint.REFUSED,
+    "Denied": Tint.REFUSED,
+    "Expired": Tint.REFUSED,
+    "Approved": Tint.APPROVED,
+    "Consumed": Tint.APPROVED,
+}
+
+
+def word(text: str) -> Text:
+    """A tier, action or state in its colour."""
+    return Text(shown(text), style=_TINTS.get(text, Tint.NONE))
+
+
+def tinted(text: str, tint: Tint) -> Text:
+    """Text in one of the few colours."""
+    return Text(shown(text), style=tint)
+
+
+def line(*parts: Line) -> Text:
+    """One line put together from plain and coloured parts; every part is escaped."""
+    whole = Text()
+    for part in parts:
+        whole.append_text(safe(part))
+    return whole
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` broken into lines of at most `width` cells; its ⏎ are line breaks again, one line each."""
+    lines: list[str] = []
+    for paragraph in shown(text).split("⏎"):
+        lines.extend(_folded(paragraph.rstrip(" "), max(width, 8)))
+    return lines
+
+
+def hanging(first: str, text: str, width: int) -> list[Line]:
+    """Text that goes on below where it began, behind `first`."""
+    indent = " " * cell_len(first)
+    return [line(first if at == 0 else indent, piece) for at, piece in enumerate(wrapped(text, width - len(indent)))]
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` cells; what is missing is an …"""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(width - 1, 0)).rstrip() + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table; at most one is `cut` to the width, it stands last and is never dropped."""
+
+    title: str
+    cut: bool = False
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[Line]], width: int) -> list[Text]:
+    """Header and rows, three spaces between columns. What does not fit is dropped, the last uncut column first."""
+    cells = [[Text(column.title) for column in columns], *([safe(cell) for cell in row] for row in rows)]
+    sizes = [max(cell_len(row[at].plain) for row in cells) for at in range(len(columns))]
+    kept = _kept(columns, sizes, width)
+    lines = []
+    for row in cells:
+        whole = Text()
+        room = width
+        for at in kept:
+            cell = row[at]
+            if columns[at].cut:
+                whole.append_text(Text(cut(cell.plain, max(room, 8)), style=cell.style, spans=list(cell.spans)))
+                continue
+            padding = sizes[at] - cell_len(cell.plain) + _GAP
+            whole.append_text(cell).append(" " * padding)
+            room -= sizes[at] + _GAP
+        whole.rstrip()
+        lines.append(whole)
+    return lines
+
+
+def _kept(columns: Sequence[Column], sizes: Sequence[int], width: int) -> list[int]:
+    kept = list(range(len(columns)))
+    while True:
+        needed = sum(min(sizes[at], _LEAST_CUT) if columns[at].cut else sizes[at] for at in kept) + _GAP * (
+            len(kept) - 1
+        )
+        droppable = [at for at in kept[1:] if not columns[at].cut]
+        if needed <= width or not droppable:
+            return kept
+        kept.remove(droppable[-1])
+
+
+def safe(part: Line) -> Text:
+    """The part itself if nothing in it is hidden, else its escaped text without colours."""
+    if isinstance(part, str):
+        return Text(shown(part))
+    return part if plain(part.plain) else Text(shown(part.plain))
+
+
+def shown(text: str) -> str:
+    """Text as it may be printed: everything in it can be seen, line breaks are ⏎."""
+    return as_plain(text)
+
+
+def _folded(paragraph: str, width: int) -> list[str]:
+    """Break at spaces, and inside words that are longer than the line; counts cells, as terminals do."""
+    first, *others = paragraph.split(" ")
+    lines: list[str] = []
+    current = first
+    for piece in [*others, None]:
+        while cell_len(current) > width:
+            head = _head(current, width)
+            lines.append(head)
+            current = current[len(head) :]
+        if piece is None:
+            break
+        joined = f"{current} {piece}"
+        if cell_len(joined) <= width:
+            current = joined
+        else:
+            lines.append(current)
+            current = piece
+    return [*lines, current]
+
+
+def _head(text: str, width: int) -> str:
+    """As many characters as fit into `width` cells, at least one."""
+    size = 0
+    for at, character in enumerate(text):
+        size += cell_len(character)
+        if size > width:
+            return text[: max(at, 1)]
+    return text
