@@ -19,6 +19,9 @@ MAX_EXACT: Final = 5
 # Longer strings are content, not an address, a path or a statement; also bounds the searches (SECURITY A5).
 MAX_LOOKED_AT: Final = 16 * 1024
 
+# Stands for an address that clients would read differently: it leads outside, and nobody has seen it before.
+UNREADABLE_HOST: Final = "(unreadable address)"
+
 _NETWORK = word_set("url urls uri uris href link links endpoint webhook host hosts hostname domain domains ip proxy")
 _FILES = word_set("path paths file files filename filenames filepath dir directory directories folder cwd")
 _COMMAND = word_set("command commands cmd shell script argv executable")
@@ -29,7 +32,7 @@ _CREDENTIALS = frozenset(
 )
 
 _URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://\S+\s*")
-_URL_INSIDE = re2.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`|\\^{}]+")
+_URL_INSIDE = re2.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`|^{}]+")
 _PATH = re.compile(r"(?:/|~/|\.{1,2}/|[A-Za-z]:[\\/])[^\n]*")
 _PATH_STARTS = frozenset("/~.")
 _STATEMENT_STARTS = frozenset("aAcCdDeEgGiImMpPrRsStTuUwW-/(")
@@ -53,7 +56,8 @@ class Observed:
     """What the arguments of one call look like. Strings are the agent's own: redact before they leave (I10).
 
     Attributes:
-        hosts: hosts of every URL in any string, and values of arguments named like a host; sorted.
+        hosts: hosts of every URL in any string, and values of arguments named like a host; sorted. `UNREADABLE_HOST`
+            for what is meant as an address and leads different clients to different places.
         paths: values that are file paths, in order.
         environment: names of arguments that carry credentials or environment variables.
         has_url, has_command, has_sql: some argument is one, by its name or by its value.
@@ -192,8 +196,10 @@ class _Look:
         if "://" in value:
             if _URL.fullmatch(value):
                 self.kinds |= {"network", "url"}
-            for match in _URL_INSIDE.finditer(value):
-                self._host(match.group())
+                self._host(value)
+            else:
+                for match in _URL_INSIDE.finditer(value):
+                    self._host(match.group())
         start = value[:1]
         if start.isspace():
             start = value.lstrip()[:1]
@@ -207,10 +213,13 @@ class _Look:
         self.paths.append(value)
 
     def _host(self, text: str) -> None:
+        address = text.strip().rstrip(").,;:!?")
+        if address[:5].lower() == "file:":
+            return
         try:
-            self.hosts.add(host_of(text))
+            self.hosts.add(host_of(address if "://" in address else f"https://{address}"))
         except EvaluationFailed:
-            return  # what is no address names no host; that it was meant as one is already noted
+            self.hosts.add(UNREADABLE_HOST)
 
 
 @lru_cache(maxsize=8192)

@@ -9,7 +9,6 @@ from hitl.policy.lexicon import VERBS, Act
 from hitl.policy.names import word_set, words_of
 from hitl.policy.spec import Level, ToolDeclaration
 
-
 _READ_VERBS: Final = word_set("get list read search find show describe count view stat diff")
 _DESTRUCTIVE: Final = frozenset(word for word, act in VERBS.items() if act is Act.DELETE) | word_set(
     "kill terminate overwrite revoke cancel stop"

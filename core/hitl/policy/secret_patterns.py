@@ -63,21 +63,33 @@ _ANNOUNCED = (
     r"[_.-]?token|api[_.-]?key|access[_.-]?key|private[_.-]?key|account[_.-]?key|shared[_.-]?access[_.-]?key"
     r"|credentials?|pgpassword|mysql_pwd)"
 )
+# A line break, or one that is written out inside a string.
+_BREAK: Final = r"(?:\s|\\[nr])"
 _BARE_VALUE = r"""[^\s"'&;]+"""
 _VALUE = rf"""(\\*"[^"]*"|\\*'[^']*'|{_BARE_VALUE})"""
 
 PATTERNS: Final = (
+    # Armour with a body that is nothing but encoded lines; prose between the markers is no key and no hiding place.
+    SecretPattern(
+        "private-key",
+        rf"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----{_BREAK}*(?:Proc-Type: 4,ENCRYPTED{_BREAK}+)?"
+        rf"(?:DEK-Info: [A-Z0-9-]+,[0-9A-F]+{_BREAK}+)?"
+        rf"(?:[A-Za-z0-9+/=]{{16,}}{_BREAK}+)*[A-Za-z0-9+/=]{{0,80}}{_BREAK}*"
+        r"(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
+        hint=r"-----BEGIN",
+        certain=True,
+    ),
     SecretPattern(
         "private-key",
         r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?"
         r"(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
         hint=r"-----BEGIN",
-        certain=True,
+        by_name=True,
     ),
     SecretPattern("private-key", r"\bAGE-SECRET-KEY-1[0-9A-Z]{50,}", hint="AGE-SECRET-KEY-1", certain=True),
     SecretPattern(
         "jwt",
-        r"\beyJ[A-Za-z0-9_-]{6,}\.(?:[A-Za-z0-9_-]{6,}|)\.[A-Za-z0-9_.-]*",
+        r"\beyJ[A-Za-z0-9_-]{6,}\.(?:[A-Za-z0-9_-]{6,}|)\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)?",
         hint=r"eyJ[A-Za-z0-9_-]*\.",
         certain=True,
     ),

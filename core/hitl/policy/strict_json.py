@@ -6,6 +6,7 @@ surrogates, NaN, great depth. What is accepted is written again by `render_json`
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -24,6 +25,8 @@ MAX_INTEGER: Final = 2**53 - 1
 
 # The shortest exact form of a double has at most 24 characters; longer text is not worth converting.
 _NUMBER_LIMIT = 64
+# Parsed JSON only: no dates, no dataclasses, no integers that a double cannot hold.
+_OPTIONS: Final = orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _INTEGRAL_FLOAT = re.compile(rb"[0-9]\.0(?![0-9])")
 
 
@@ -51,7 +54,7 @@ def read_json(data: bytes, what: str = "arguments") -> tuple[Any, bytes]:
         )
     try:
         value = orjson.loads(data)
-        rendered = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
+        rendered = orjson.dumps(value, option=_OPTIONS)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return _read_thoroughly(data, what)  # it finds the place and the words for it
     # Most senders are proven right by equality: if parsing and writing give the same text, up to the spaces that a
@@ -74,9 +77,12 @@ def render_json(value: Any) -> bytes:
         InvalidCall: the value has no JSON form that survives a round trip.
     """
     try:
-        return orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
+        rendered = orjson.dumps(value, option=_OPTIONS)
     except orjson.JSONEncodeError as error:
         raise InvalidCall(f"cannot be written as JSON that everybody reads alike: {error}") from error
+    if b"null" in rendered and _has_nan(value):
+        raise InvalidCall("cannot be written as JSON: NaN and Infinity have no form there; use null or a string")
+    return rendered
 
 
 def pointer(*steps: str | int) -> str:
@@ -113,7 +119,7 @@ def _read_thoroughly(data: bytes, what: str) -> tuple[Any, bytes]:
     except RecursionError as error:
         raise InvalidCall(_too_deep(what)) from error
     try:
-        return value, orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
+        return value, orjson.dumps(value, option=_OPTIONS)
     except orjson.JSONEncodeError:
         steps, message = next(_faults_in(value, ()))
         raise InvalidCall(f"{what}: {_printable(pointer(*steps)) or 'the whole text'}: {message}") from None
@@ -198,6 +204,14 @@ def _faults_in(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple
         case list():
             for index, child in enumerate(value):
                 yield from _faults_in(child, (*steps, index))
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_nan, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_nan, value))
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _is_whole(text: str) -> bool:

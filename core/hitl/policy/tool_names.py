@@ -102,7 +102,9 @@ def _verb_and_object(words: list[str], told: list[str]) -> tuple[str, Act, tuple
     told_object = _phrase(told[1:9]) if told_verb else ()
     if not places:
         objects = _phrase(words)
-        return told_verb, VERBS.get(told_verb, Act.UNKNOWN), objects or told_object
+        if told_object and not any(map(_is_known_noun, objects)):
+            objects = told_object
+        return told_verb, VERBS.get(told_verb, Act.UNKNOWN), objects
     place = places[0]
     verb, act = words[place], VERBS[words[place]]
     for other in places[1:]:
