@@ -160,12 +160,3 @@ async def test_uids_are_given_by_the_store(world: SQLiteWorld) -> None:
     """A new request has the uid that the store's own source gives it."""
     async with SQLiteStore.open(world.path, clock=world.clock, new_uid=lambda: "uid-1") as store:
         assert (await create(store, world.clock, "one")).uid == "uid-1"
-
-
-async def test_a_watch_that_nobody_holds_costs_nothing(world: SQLiteWorld) -> None:
-    """A watch that was dropped without closing is forgotten by its store."""
-    store = await world.open()
-    kept = store.watch()
-    store.watch()
-    gc.collect()
-    assert list(store._watches._watches) == [kept]
