@@ -73,24 +73,35 @@ def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> Re
 
 
 def _check_texts(document: dict[str, Any]) -> None:
-    """Every text in the document, keys included, is short and shows all of itself; every list is short.
+    """Every text in the document is short and shows all of itself; every list is short.
 
-    On the way of every hold, so it walks without recursion and makes paths only for what it refuses.
+    On the way of every hold, so it walks without recursion, and makes paths only once something is to be refused.
     """
-    inside: list[tuple[str, str, Any]] = [("spec", "", document)]
-    while inside:
-        path, key, value = inside.pop()
-        if isinstance(value, str):
-            if len(value) > _LONGEST.get(key, _LONGEST_TEXT):
-                longest = _LONGEST.get(key, _LONGEST_TEXT)
-                raise InvalidInput(f"{path}: has {len(value)} characters, at most {longest} are stored; cut it")
-            if not plain(value):
-                raise InvalidInput(f"{path}: holds characters that nobody can see; escape it before it is stored")
-        elif isinstance(value, dict):
-            for name, item in value.items():
-                if isinstance(item, str | dict | list):
-                    inside.append((f"{path}.{name}", name, item))
-        elif isinstance(value, list):
-            if len(value) > _MOST_ITEMS:
-                raise InvalidInput(f"{path}: has {len(value)} entries, at most {_MOST_ITEMS} are stored")
-            inside += [(f"{path}[]", key, item) for item in value if isinstance(item, str | dict | list)]
+    waiting: list[Any] = [document]
+    while waiting:
+        value = waiting.pop()
+        members = value.items() if isinstance(value, dict) else (("", item) for item in value)
+        if len(value) > _MOST_ITEMS:
+            raise InvalidInput(_refusal(document))
+        for key, item in members:
+            if isinstance(item, str):
+                if len(item) > _LONGEST.get(key, _LONGEST_TEXT) or not plain(item):
+                    raise InvalidInput(_refusal(document))
+            elif isinstance(item, dict | list):
+                waiting.append(item)
+
+
+def _refusal(value: Any, path: str = "spec", key: str = "") -> str:
+    """What is wrong first in a document in which something is; empty where nothing is."""
+    if isinstance(value, str):
+        longest = _LONGEST.get(key, _LONGEST_TEXT)
+        if len(value) > longest:
+            return f"{path}: has {len(value)} characters, at most {longest} are stored; cut it"
+        return "" if plain(value) else f"{path}: holds characters that nobody can see; escape it before it is stored"
+    if not isinstance(value, dict | list):
+        return ""
+    if len(value) > _MOST_ITEMS:
+        return f"{path}: has {len(value)} entries, at most {_MOST_ITEMS} are stored"
+    if isinstance(value, dict):
+        return next(filter(None, (_refusal(item, f"{path}.{name}", name) for name, item in value.items())), "")
+    return next(filter(None, (_refusal(item, f"{path}[{at}]") for at, item in enumerate(value))), "")
