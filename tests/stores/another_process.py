@@ -1,12 +1,13 @@
 """What a second process does with the same file: `python another_process.py DATABASE TIME JOB …`; one word a line."""
 
 import asyncio
+import resource
 import sys
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from asking import NAMESPACE, Clock, a_decision, believed, cancelled, consumed, opening, two_people
+from asking import NAMESPACE, Clock, a_decision, a_spec, believed, cancelled, consumed, opening, two_people
 
 from hitl.approvals.requests import ApprovalRequest
 from hitl.errors import HitlError
@@ -56,10 +57,30 @@ async def burst(store: SQLiteStore, clock: Clock) -> None:
         await asyncio.gather(*(live(f"r-{n}-{each}") for each in range(20)))
 
 
+async def fill(store: SQLiteStore, clock: Clock) -> None:
+    """Opens large requests, several to a commit, until the system lets files grow no more; then with room again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    large = a_spec(explanation="x" * 20_000)
+    for n in range(100):
+        names = [f"r-{n}-{each}" for each in range(5)]
+        results = await asyncio.gather(
+            *(store.create(NAMESPACE, name, large, opening(clock)) for name in names), return_exceptions=True
+        )
+        for name, result in zip(names, results, strict=True):
+            say(name, type(result).__name__)
+        if any(isinstance(result, BaseException) for result in results):
+            break
+    say("room", str(results[-1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await store.create(NAMESPACE, "after", large, opening(clock))
+    say("after", "ApprovalRequest")
+
+
 async def main(database: str, time: str, job: str, *arguments: str) -> None:
     clock = Clock(datetime.fromisoformat(time))
     async with SQLiteStore.open(Path(database), clock=clock) as store:
-        await {"decide": decide, "consume": consume, "burst": burst}[job](store, clock, *arguments)
+        await {"decide": decide, "consume": consume, "burst": burst, "fill": fill}[job](store, clock, *arguments)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,22 @@ async def test_I6_D2_a_release_outlives_the_process_that_wrote_it(world: SQLiteW
         await store.write_status(before, consumed(before, world.clock(), by="pod-2/epoch"))
 
 
+async def test_I2_a_commit_that_the_disk_refuses_is_nobodys_success(world: SQLiteWorld, start: Start) -> None:
+    """I2: where the system refuses to write the log, all writes of that commit fail, and none of them is there later.
+
+    What was acknowledged before is; with room again the same store goes on.
+    """
+    writer = await start("fill")
+    acknowledged, failed = set(), set()
+    while (line := await said(writer)) and line[0] != "room":
+        (acknowledged if line[1] == "ApprovalRequest" else failed).add(line[0])
+    assert f"{world.path}:" in line
+    assert failed
+    assert await said(writer) == ["after", "ApprovalRequest"]
+    stored = {request.name for request in await (await world.open()).list()}
+    assert stored == acknowledged | {"after"}
+
+
 async def test_I5_I6_a_writer_killed_in_a_burst_loses_nothing_it_acknowledged(world: SQLiteWorld, start: Start) -> None:
     """I5, I6: kill -9 in the middle of many writes; all that was acknowledged is there, and no request is half-written.
 
