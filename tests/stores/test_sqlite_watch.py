@@ -71,8 +71,6 @@ async def test_a_dropped_watch_is_forgotten(world: SQLiteWorld) -> None:
         ("_GET", "sqlite_autoindex_requests_1"),
         ("_ALL", "by_age"),
         ("_ALL_OPEN", "open_by_age"),
-        ("_COUNT", "pending"),
-        ("_COUNT_WORKLOAD", "pending"),
         ("_DENIED", "denials"),
         ("_CHANGED", "by_change"),
         ("_UPDATE", "sqlite_autoindex_requests_1"),

@@ -72,10 +72,6 @@ class ApprovalStore(RequestReader, Protocol):
         """
         ...
 
-    async def count_pending(self, namespace: str, workload: str | None = None) -> int:
-        """How many requests of the namespace, or of one workload in it, are Pending now (SECURITY B5)."""
-        ...
-
     async def denied_since(self, namespace: str, workload: str, since: datetime) -> list[ApprovalRequest]:
         """One workload's requests that became Denied at or after `since`, oldest denial first: for cooldown (B4)."""
         ...

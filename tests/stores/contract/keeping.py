@@ -87,20 +87,6 @@ class Keeping(StoreTests):
         assert await store.get(NAMESPACE, NAME) == voted
         assert await store.list() == [voted]
 
-    async def test_B5_pending_requests_are_counted_per_workload_and_namespace(self, world: World, store: Store) -> None:
-        """B5: count_pending counts what is Pending now, of one workload or of the whole namespace."""
-        other = a_spec(workload="deploy/billing")
-        for name in ("a", "b"):
-            await opened(world, store, name)
-        await opened(world, store, "c", spec=other)
-        await opened(world, store, "d", namespace="bank")
-        for state in OUTCOMES:
-            await decided(world, store, state, state.value.lower())
-        assert await store.count_pending(NAMESPACE) == 3
-        assert await store.count_pending(NAMESPACE, "deploy/support") == 2
-        assert await store.count_pending(NAMESPACE, "deploy/billing") == 1
-        assert await store.count_pending("elsewhere") == 0
-
     async def test_B4_denials_of_a_workload_are_found_by_their_time(self, world: World, store: Store) -> None:
         """B4: denied_since finds one workload's denials at or after a moment, oldest first, and nothing else."""
         await decided(world, store, State.DENIED, "too-early")

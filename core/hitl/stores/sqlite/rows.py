@@ -21,8 +21,6 @@ _ALL: Final = """SELECT * FROM requests WHERE (:namespace IS NULL OR namespace =
     ORDER BY created, namespace, name"""
 _ALL_OPEN: Final = """SELECT * FROM requests WHERE state IN ('Pending', 'Approved')
     AND (:namespace IS NULL OR namespace = :namespace) ORDER BY created, namespace, name"""
-_COUNT: Final = "SELECT count(*) FROM requests WHERE state = 'Pending' AND namespace = :namespace"
-_COUNT_WORKLOAD: Final = f"{_COUNT} AND workload = :workload"
 _DENIED: Final = """SELECT * FROM requests WHERE namespace = :namespace AND workload = :workload AND denied >= :since
     ORDER BY denied, created, name"""
 _CHANGED: Final = """SELECT * FROM requests WHERE change > :change
@@ -50,11 +48,6 @@ class Requests:
 
     def all(self, namespace: str | None, *, pending_only: bool) -> list[ApprovalRequest]:
         return self._requests(_ALL_OPEN if pending_only else _ALL, namespace=namespace)
-
-    def count_pending(self, namespace: str, workload: str | None) -> int:
-        statement = _COUNT if workload is None else _COUNT_WORKLOAD
-        row = self.connection.execute(statement, {"namespace": namespace, "workload": workload}).fetchone()
-        return int(row[0])
 
     def denied_since(self, namespace: str, workload: str, since: datetime) -> list[ApprovalRequest]:
         return self._requests(_DENIED, namespace=namespace, workload=workload, since=TIME.write(since))

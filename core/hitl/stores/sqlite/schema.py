@@ -36,7 +36,6 @@ _STATEMENTS = (
     "CREATE UNIQUE INDEX by_change ON requests (change, namespace)",
     "CREATE INDEX by_age ON requests (created, namespace, name)",
     "CREATE INDEX open_by_age ON requests (created, namespace, name) WHERE state IN ('Pending', 'Approved')",
-    "CREATE INDEX pending ON requests (namespace, workload) WHERE state = 'Pending'",
     "CREATE INDEX denials ON requests (namespace, workload, denied) WHERE denied IS NOT NULL",
     "CREATE TABLE changes (count INTEGER NOT NULL)",
     "INSERT INTO changes VALUES (0)",

@@ -101,9 +101,6 @@ class SQLiteStore:
     async def delete(self, request: ApprovalRequest) -> None:
         await self._writing.do(lambda transaction: transaction.delete(request))
 
-    async def count_pending(self, namespace: str, workload: str | None = None) -> int:
-        return await self._reading.do(lambda requests: requests.count_pending(namespace, workload))
-
     async def denied_since(self, namespace: str, workload: str, since: datetime) -> Found:
         return await self._reading.do(lambda requests: requests.denied_since(namespace, workload, since))
 
