@@ -165,4 +165,6 @@ def _cut(text: str, limit: int, keep: str) -> str:
             break
         pieces.append(piece)
         used += len(piece)
+    while pieces and pieces[-1] in ("\\", "\\\\"):  # how many they stand for depends on what was cut off
+        pieces.pop()
     return f"{''.join(pieces)}… {len(text) - len(pieces)} more"

@@ -200,7 +200,7 @@ def _is_clean(arguments: Mapping[str, Any], rendered: bytes, suspicion: Any) -> 
         return _has_no(suspicion, rendered)
     strings: list[str] = []
     _gather(arguments, strings)
-    joined = '"\n"'.join(strings)
+    joined = '"\n"'.join(("", *strings, ""))
     return (
         "\\" not in joined
         and unicodedata.is_normalized("NFKC", joined)
@@ -244,7 +244,7 @@ def _rules(redactions: tuple[Redaction, ...], direction: str) -> Rules:
         patterns=tuple(patterns),
         hint=compiled(_either(pattern.hint or pattern.regex for pattern, _ in patterns)),
         keys=tuple(
-            (compiled(_glob(key, "", "")), re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-") or "key")
+            (compiled(_glob(key)), re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-") or "key")
             for key in dict.fromkeys(key for each in redactions for key in each.keys)
         ),
         detect_encoding=any(each.detect_encoding for each in redactions),
@@ -254,7 +254,8 @@ def _rules(redactions: tuple[Redaction, ...], direction: str) -> Rules:
 def _suspicion(redactions: tuple[Redaction, ...], rules: Rules) -> Any:
     """Matches every JSON text without backslashes in which something may have to be hidden; None: no such thing."""
     parts = [HINT, *(pattern.hint or pattern.regex for pattern, _ in rules.patterns)]
-    parts += [_glob(key, '"', '"') for each in redactions for key in each.keys]
+    # In camelCase nothing stands between words.
+    parts += [f'"(?:{_glob(key, "[_. -]?")})"' for each in redactions for key in each.keys]
     if rules.detect_encoding:
         parts.append(r"[A-Za-z0-9+/_-]{16}")
     # Where a pattern asks for the beginning or end of a value, the whole text cannot stand for the value.
@@ -271,10 +272,10 @@ def _authored(redactions: tuple[Redaction, ...], direction: str) -> Iterable[Sec
     )
 
 
-def _glob(text: str, before: str, after: str) -> str:
-    """An author's argument name as RE2: ``*`` any run, ``?`` one character, any separator or none between words."""
-    signs = {"*": '[^"]*', "?": '[^"]', "_": "[_. -]?", "-": "[_. -]?", ".": "[_. -]?", " ": "[_. -]?"}
-    return f"(?i){before}{''.join(signs.get(sign) or re.escape(sign) for sign in text)}{after}"
+def _glob(text: str, between: str = "[_. -]") -> str:
+    """An author's argument name as RE2: ``*`` any run, ``?`` one character, separators between words are all alike."""
+    signs = {"*": '[^"]*', "?": '[^"]', "_": between, "-": between, ".": between, " ": between}
+    return f"(?i){''.join(signs.get(sign) or re.escape(sign) for sign in text)}"
 
 
 def _either(parts: Iterable[str]) -> str:

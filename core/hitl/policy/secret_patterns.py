@@ -4,7 +4,8 @@ r"""What secrets look like, wherever they stand.
 the words around them. Groups: where a pattern has a group, only what it holds is the secret, else the whole match.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ class SecretPattern:
         certain: it can be nothing else.
         by_name: found by a name that the text's author chose, such as ``password=…``.
         check: a last look at the candidate, for what a regular expression cannot count.
+        parts: where in the candidate the secrets are, as (start, end); omitted: it is one as a whole.
     """
 
     name: str
@@ -30,6 +32,7 @@ class SecretPattern:
     certain: bool = False
     by_name: bool = False
     check: Callable[[str], bool] | None = None
+    parts: Callable[[str], Iterable[tuple[int, int]]] | None = None
 
 
 def is_card_number(text: str) -> bool:
@@ -39,6 +42,20 @@ def is_card_number(text: str) -> bool:
         return False
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def card_numbers(text: str) -> Iterable[tuple[int, int]]:
+    """Card numbers among digits that may stand in groups: any run of whole groups can be one."""
+    groups = [match.span() for match in re.finditer(r"[0-9]+", text)]
+    at = 0
+    while at < len(groups):
+        start = groups[at][0]
+        # A card's digits come in at most as many groups as it has digits.
+        ends = [end for _, end in groups[at : at + 19] if is_card_number(text[start:end])]
+        if ends:
+            yield start, ends[-1]
+            at = next(index for index, (_, end) in enumerate(groups) if end == ends[-1])
+        at += 1
 
 
 def is_value(text: str) -> bool:
@@ -183,9 +200,9 @@ PATTERNS: Final = (
     ),
     SecretPattern(
         "card-number",
-        r"\b(?:[0-9][ -]?){12,18}[0-9]\b",
+        r"(?:^|[^0-9.])([0-9](?:[ -]?[0-9]){12,})",  # not the digits of a fraction
         hint=r"(?:[0-9][ -]?){13}",
-        check=is_card_number,
+        parts=card_numbers,
     ),
 )
 

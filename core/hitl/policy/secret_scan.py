@@ -80,17 +80,10 @@ class Rules:
         for pattern, regex in self.patterns:
             if only_certain and not pattern.certain:
                 continue
-            hits = 0
-            for match in regex.finditer(text):
-                group = next((number for number in range(1, regex.groups + 1) if match.start(number) >= 0), 0)
-                start, end = match.span(group)
-                if end == start or (pattern.check is not None and not pattern.check(match.group(group))):
-                    continue
-                hits += 1
-                if hits > MAX_HITS:
-                    end = len(text)
+            for hit, (start, found_end) in enumerate(_places(pattern, regex, text)):
+                end = found_end if hit < MAX_HITS else len(text)
                 found.append(Span(start, end, pattern.name, pattern.certain, end - start if pattern.by_name else 0))
-                if hits > MAX_HITS:
+                if hit >= MAX_HITS:
                     break
         return _merged(found)
 
@@ -233,6 +226,16 @@ class Scan:
 
     def _is_kept(self, steps: tuple[str | int, ...]) -> bool:
         return bool(self.keep) and any(pointer(*steps[:end]) in self.keep for end in range(1, len(steps) + 1))
+
+
+def _places(pattern: SecretPattern, regex: Any, text: str) -> Iterable[tuple[int, int]]:
+    for match in regex.finditer(text):
+        group = next((number for number in range(1, regex.groups + 1) if match.start(number) >= 0), 0)
+        start, end = match.span(group)
+        if pattern.parts is not None:
+            yield from ((start + first, start + last) for first, last in pattern.parts(match.group(group)))
+        elif end > start and (pattern.check is None or pattern.check(match.group(group))):
+            yield start, end
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
