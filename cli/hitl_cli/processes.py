@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self, TextIO
 
 from hitl.errors import HitlError
 
@@ -21,11 +21,35 @@ _LOOK_SECONDS = 0.05
 class Program:
     """One child. It gets its own process group: Ctrl-C reaches only us, and we end children in the right order."""
 
-    def __init__(self, name: str, module: str, arguments: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, module: str, arguments: Sequence[str], *, log: TextIO | None = None, piped: bool = False
+    ) -> None:
+        """Start it. What it says goes to our stderr or to `log`; `piped`: we talk to it over stdin and stdout."""
         self.name = name
         self._child = subprocess.Popen(  # noqa: S603 - our own module with our own interpreter
-            [sys.executable, "-m", module, *arguments], stdin=subprocess.DEVNULL, stdout=sys.stderr, process_group=0
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if piped else log or sys.stderr,
+            stderr=log,
+            text=True,
+            process_group=0,
         )
+
+    @property
+    def stdin(self) -> IO[str]:
+        """Its input, of a piped one."""
+        assert self._child.stdin is not None, f"{self.name} was not started with pipes"
+        return self._child.stdin
+
+    @property
+    def stdout(self) -> IO[str]:
+        """Its output, of a piped one."""
+        assert self._child.stdout is not None, f"{self.name} was not started with pipes"
+        return self._child.stdout
+
+    def send(self, what: signal.Signals) -> None:
+        """Send it a signal, by its own id."""
+        self._child.send_signal(what)
 
     @property
     def pid(self) -> int:
@@ -63,14 +87,24 @@ class Program:
 
     def end(self) -> None:
         """Ask it to drain and wait; end it the hard way if it does not."""
-        if self.exit_code is not None:
-            return
-        self._child.send_signal(signal.SIGTERM)
-        try:
-            self._child.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        if self.exit_code is None:
+            self._child.send_signal(signal.SIGTERM)
+            try:
+                self._child.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+        self._reap()
+
+    def kill(self) -> None:
+        """End it without a farewell."""
+        self._child.kill()
+        self._reap()
+
+    def _reap(self) -> None:
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 class Programs:
