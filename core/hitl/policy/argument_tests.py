@@ -5,7 +5,7 @@ except by `maxLength`, which is there to say how long it may be (SECURITY A5).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hitl.errors import EvaluationFailed
@@ -28,16 +28,16 @@ class Test:
         wanted: for messages, after "wants".
         cost: tests with a smaller cost run first.
         holds: whether a present value passes; raises EvaluationFailed where it cannot tell.
+        operand: as written, for linting.
         items: of ``each``: the tests that every item has to pass, which `holds` runs.
-        strings: compares text as sent, whatever the text means; for linting.
     """
 
     name: str
     wanted: str
     cost: int
-    holds: Holds
+    holds: Holds = field(compare=False, repr=False)
+    operand: Any
     items: tuple["Test", ...] = ()
-    strings: bool = False
 
 
 def equal_to(operand: Any) -> Test:
@@ -46,7 +46,7 @@ def equal_to(operand: Any) -> Test:
     def holds(value: Any) -> bool:
         return same(_short(value), operand)
 
-    return Test("equals", shown(operand), 1, holds, strings=isinstance(operand, str))
+    return Test("equals", shown(operand), 1, holds, operand)
 
 
 def one_of(operands: Sequence[Any]) -> Test:
@@ -59,7 +59,7 @@ def one_of(operands: Sequence[Any]) -> Test:
             return _short(value) in texts
         return any(same(value, other) for other in others)
 
-    return Test("in", f"one of {_listed(operands)}", 1, holds, strings=bool(texts))
+    return Test("in", f"one of {_listed(operands)}", 1, holds, tuple(operands))
 
 
 def none_of(operands: Sequence[Any]) -> Test:
@@ -76,9 +76,7 @@ def none_of(operands: Sequence[Any]) -> Test:
             raise EvaluationFailed(f"it is {kind_of(value)}, which notIn cannot compare with what it excludes")
         return not included(value)
 
-    return Test(
-        "notIn", f"none of {_listed(operands)}", 1, holds, strings=any(isinstance(each, str) for each in operands)
-    )
+    return Test("notIn", f"none of {_listed(operands)}", 1, holds, tuple(operands))
 
 
 def at_least(bound: float) -> Test:
@@ -89,7 +87,7 @@ def at_least(bound: float) -> Test:
             return value >= bound
         raise EvaluationFailed(f"it is {kind_of(value)}, and min compares numbers")
 
-    return Test("min", f">= {shown(bound)}", 1, holds)
+    return Test("min", f">= {shown(bound)}", 1, holds, bound)
 
 
 def at_most(bound: float) -> Test:
@@ -100,7 +98,7 @@ def at_most(bound: float) -> Test:
             return value <= bound
         raise EvaluationFailed(f"it is {kind_of(value)}, and max compares numbers")
 
-    return Test("max", f"<= {shown(bound)}", 1, holds)
+    return Test("max", f"<= {shown(bound)}", 1, holds, bound)
 
 
 def not_longer_than(length: int) -> Test:
@@ -111,7 +109,7 @@ def not_longer_than(length: int) -> Test:
             raise EvaluationFailed(f"it is {kind_of(value)}, which has no length")
         return len(value) <= length
 
-    return Test("maxLength", f"a length <= {length}", 0, holds)
+    return Test("maxLength", f"a length <= {length}", 0, holds, length)
 
 
 def starting_with(prefix: str) -> Test:
@@ -121,7 +119,7 @@ def starting_with(prefix: str) -> Test:
         f"a text that starts with {shown(prefix)}",
         2,
         _on_text("startsWith", prefix, str.startswith),
-        strings=True,
+        prefix,
     )
 
 
@@ -132,18 +130,18 @@ def ending_with(suffix: str) -> Test:
         f"a text that ends with {shown(suffix)}",
         2,
         _on_text("endsWith", suffix, str.endswith),
-        strings=True,
+        suffix,
     )
 
 
 def matching(source: str, found: Holds) -> Test:
     """A pattern found somewhere in the string form; `found` comes from the policy's `PatternBook`."""
-    return Test("matches", f"a match of {source!r}", 4, found, strings=True)
+    return Test("matches", f"a match of {source!r}", 4, found, source)
 
 
 def not_matching(source: str, found: Holds) -> Test:
     """A pattern found nowhere in the string form."""
-    return Test("notMatches", f"no match of {source!r}", 4, lambda value: not found(value), strings=True)
+    return Test("notMatches", f"no match of {source!r}", 4, lambda value: not found(value), source)
 
 
 def within(roots: Sequence[str], cleaned: tuple[str, ...]) -> Test:
@@ -154,7 +152,7 @@ def within(roots: Sequence[str], cleaned: tuple[str, ...]) -> Test:
             raise EvaluationFailed(f"it is {kind_of(value)}, and within judges a path{_each_hint(value)}")
         return within_any(value, cleaned)
 
-    return Test("within", f"a path within {', '.join(roots)}", 3, holds)
+    return Test("within", f"a path within {', '.join(roots)}", 3, holds, cleaned)
 
 
 def on_hosts(patterns: Sequence[HostPattern]) -> Test:
@@ -167,7 +165,13 @@ def on_hosts(patterns: Sequence[HostPattern]) -> Test:
         host = host_of(value)
         return any(matches(host) for matches in tests)
 
-    return Test("hosts", f"a URL on {', '.join(pattern.text for pattern in patterns)}", 3, holds)
+    return Test(
+        "hosts",
+        f"a URL on {', '.join(pattern.text for pattern in patterns)}",
+        3,
+        holds,
+        tuple(pattern.text for pattern in patterns),
+    )
 
 
 def every_item(tests: Sequence[Test]) -> Test:
@@ -186,7 +190,7 @@ def every_item(tests: Sequence[Test]) -> Test:
         return True
 
     wanted = "every item to be " + " and ".join(test.wanted for test in tests)
-    return Test("each", wanted, 5, holds, tuple(tests))
+    return Test("each", wanted, 5, holds, None, tuple(tests))
 
 
 def _on_text(name: str, operand: str, fits: Callable[[str, str], bool]) -> Holds:

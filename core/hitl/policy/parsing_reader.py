@@ -56,7 +56,8 @@ class Reader:
         self.path = path
         self.problems = problems
         self._asked: set[str] = set()
-        if not isinstance(raw, Mapping):
+        self._is_mapping = isinstance(raw, Mapping)
+        if not self._is_mapping:
             problems.add(path, f"must be a mapping of keys to values, this is {kind_of(raw)}")
             raw = {}
         self.raw: Mapping[str, Any] = raw
@@ -103,8 +104,8 @@ class Reader:
             self.problem(str(key)[:_LONGEST_KEY], f"unknown key; {known}", UNKNOWN_KEY)
 
     def require(self, *keys: str) -> None:
-        """Note every one of these keys that is absent."""
-        for key in keys:
+        """Note every one of these keys that is absent; not of what is no mapping at all."""
+        for key in keys if self._is_mapping else ():
             if key not in self.raw:
                 self.problem("", f"needs {key}", BAD_VALUE)
 
