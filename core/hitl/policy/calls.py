@@ -10,8 +10,8 @@ class ToolCall:
     """What an agent wants to do, parsed once. Everything here is the agent's claim; identity is in `Agent`.
 
     Attributes:
-        server: server name as sent, without a slash; ``local`` where the agent named none.
-        tool: tool name as sent, without a slash.
+        server: server name as it is forwarded: NFKC, trimmed, capitals kept; ``local`` where the agent named none.
+        tool: tool name, likewise.
         name: lookup name ``server/tool``: NFKC, lower-case, trimmed. Rules and limits see only this.
         arguments: the parsed object. Never change it; an edit is a new call.
         arguments_json: the re-serialised object. These bytes are judged, digested and run; never the ones received.
