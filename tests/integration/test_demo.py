@@ -36,7 +36,7 @@ def test_the_demo_shows_every_outcome_runs_nothing_twice_and_verifies_its_log() 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     counted = re.search(r"\d+ answers: (.*?)\n\d+ executions", done.stdout, re.DOTALL)
     assert counted is not None, done.stdout[-3000:]
-    assert [outcome for outcome in OUTCOMES if not re.search(rf"\d {outcome}\b", counted[1])] == []
+    assert [outcome for outcome in OUTCOMES if not re.search(rf"\d\s+{outcome}\b", counted[1])] == []
     assert "7 executions; the same call twice: 0" in done.stdout
     assert re.search(r"\d+ records, 2 epochs, 0 problems", done.stdout)
     assert "has no stop record: its process was killed" in done.stdout
