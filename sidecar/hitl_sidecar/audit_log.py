@@ -168,7 +168,7 @@ class AuditLog:
         line = self._chain.peek(kind, self._clock(), fields)
         written = os.write(self._fd, line)
         if written != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes could be written")
+            raise OSError(f"the disk is full: only {written} of {len(line)} bytes could be written")
         self._size += written
         self._chain.accept(line)
 

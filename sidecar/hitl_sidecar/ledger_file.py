@@ -86,6 +86,8 @@ class LedgerFile:
         """Save every half minute, and whenever the journal has grown long, until cancelled."""
         loop = asyncio.get_running_loop()
         due = loop.time() + _SAVE_EVERY
+        if not self._snapshot.exists():
+            self.save()  # from now on a missing one is a lost one
         while True:
             await asyncio.sleep(1.0)
             if loop.time() >= due or self._size >= _JOURNAL_BYTES:
@@ -103,7 +105,8 @@ class LedgerFile:
         try:
             ledger = Ledger.load(self._snapshot.read_bytes(), now)
         except FileNotFoundError:
-            ledger = Ledger.lost(now) if expected else Ledger()
+            # A journal without a snapshot: the process before was killed in its first moments.
+            ledger = Ledger.lost(now) if expected and not self._journal.exists() else Ledger()
         except OSError as error:
             return Ledger.lost(now, f"{self._snapshot}: {error}")
         try:

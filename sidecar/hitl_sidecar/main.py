@@ -12,7 +12,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,14 @@ async def serve(options: Options) -> int:
 class Sidecar:
     """Everything that makes up one sidecar process, put together."""
 
-    def __init__(self, options: Options) -> None:
-        """HitlError where the state cannot be kept."""
+    def __init__(
+        self,
+        options: Options,
+        *,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """HitlError where the state cannot be kept. Clocks in seconds: since the epoch, and one that never jumps."""
         epoch = secrets.token_hex(8)
         agent = Agent(
             namespace=options.namespace,
@@ -113,44 +119,46 @@ class Sidecar:
             labels=options.labels,
         )
         try:
-            self.audit = AuditLog(options.state / "audit", epoch=epoch, clock=lambda: datetime.now(UTC))
+            self.audit = AuditLog(
+                options.state / "audit", epoch=epoch, clock=lambda: datetime.fromtimestamp(wall(), UTC)
+            )
         except OSError as error:
             raise _unusable(options.state, error) from error
-        self.ledger = LedgerFile(options.state, now=time.time(), expected=self.audit.continues)
+        self.ledger = LedgerFile(options.state, now=wall(), expected=self.audit.continues)
         self.metrics = GateMetrics()
-        self._programmed = Programmed(time.monotonic)
+        self.programmed = Programmed(monotonic)
         self._hub = Hub(options.hub, agent)
         self._stream = HoldStream(self._hub)
-        declared, permits, edits = DeclaredTools(), Permits(epoch), Edits()
+        self.declared, permits, edits = DeclaredTools(), Permits(epoch), Edits()
         self._sync = Sync(
-            self._hub, self._programmed, epoch=epoch, head=lambda: self.audit.head, on_config=self._configured
+            self._hub, self.programmed, epoch=epoch, head=lambda: self.audit.head, on_config=self._configured
         )
         self._recorder = Recorder(self.audit, self._sync)
-        judge = Judge(self.ledger, declared, time.time, tainted=self.audit.continues)
-        self._holding = Holding(
+        judge = Judge(self.ledger, self.declared, wall, tainted=self.audit.continues)
+        self.holding = Holding(
             epoch=epoch,
-            programmed=self._programmed,
+            programmed=self.programmed,
             stream=self._stream,
             judge=judge,
             recorder=self._recorder,
             audit=self.audit,
-            declared=declared,
+            declared=self.declared,
             metrics=self.metrics,
             edits=edits,
-            wall_clock=time.time,
+            wall_clock=wall,
         )
         self._gate = Gate(
-            programmed=self._programmed,
+            programmed=self.programmed,
             judge=judge,
             recorder=self._recorder,
             audit=self.audit,
             permits=permits,
             metrics=self.metrics,
-            holding=self._holding,
+            holding=self.holding,
         )
-        self._holding.releaser = Releaser(
+        self.holding.releaser = Releaser(
             epoch=epoch,
-            programmed=self._programmed,
+            programmed=self.programmed,
             hub=self._hub,
             judge=judge,
             recorder=self._recorder,
@@ -162,7 +170,7 @@ class Sidecar:
         )
         reports = Reports(
             epoch=epoch,
-            programmed=self._programmed,
+            programmed=self.programmed,
             hub=self._hub,
             recorder=self._recorder,
             permits=permits,
@@ -170,19 +178,19 @@ class Sidecar:
         service = GateService(
             epoch=epoch,
             gate=self._gate,
-            programmed=self._programmed,
+            programmed=self.programmed,
             hub=self._hub,
             stream=self._stream,
-            declared=declared,
+            declared=self.declared,
             reports=reports,
             metrics=self.metrics,
         )
         self.server = GateServer(service, self._can_decide)
-        self.audit.on_failure = self._holding.end_all
+        self.audit.on_failure = self.holding.end_all
         self.metrics.watch(
-            config_age=lambda: self._programmed.age,
+            config_age=lambda: self.programmed.age,
             audit_error=lambda: self.audit.error,
-            waiting=self._holding.waiting,
+            waiting=self.holding.waiting,
         )
 
     def runs(self) -> list[Coroutine[Any, Any, None]]:
@@ -197,7 +205,7 @@ class Sidecar:
 
     async def stop(self) -> None:
         """Answer everybody who waits, and stop serving."""
-        await self.server.stop(self._holding.drain)
+        await self.server.stop(self.holding.drain)
 
     async def close(self) -> None:
         """Leave everything on the disk for the next process."""
@@ -211,11 +219,11 @@ class Sidecar:
         log.info("config %.12s is in force: %d policies", config.revision, len(config.policies) + len(config.baseline))
         with contextlib.suppress(Unavailable):  # the log is not writable: calls are refused, and nothing was decided
             self._recorder.config(in_force)
-        self._holding.reconsider(in_force)
+        self.holding.reconsider(in_force)
 
     def _can_decide(self) -> bool:
         try:
-            self._programmed.current()
+            self.programmed.current()
         except Unavailable:
             return False
         return not self.audit.error

@@ -10,7 +10,7 @@ from hitl.policy.calls import Agent
 from hitl.policy.plans import ToolPlan, plan_of
 from hitl.policy.scoring import score_call, tier_of
 from hitl.policy.spec import Autonomy, Config, Level, Policy, ToolDefinition, Undeclared
-from hitl.policy.voices import Candidate, Voice
+from hitl.policy.voices import Voice
 
 
 def best_case(config: Config, name: str, definition: ToolDefinition | None, agent: Agent) -> Action:
@@ -24,25 +24,23 @@ def best_case(config: Config, name: str, definition: ToolDefinition | None, agen
     """
     plan = plan_of(config, agent.labels)
     tool = plan.tool(name, definition)
-    namespaced = [_best(voice, rules, tool) for voice, rules in zip(plan.namespaced, tool.candidates, strict=False)]
-    position = len(plan.namespaced)
-    built_in, _ = _best(plan.built_in, tool.candidates[position], tool)
-    baseline = [
-        _best(voice, rules, tool) for voice, rules in zip(plan.baseline, tool.candidates[position + 1 :], strict=True)
-    ]
+    namespaced = [_best(voice, tool) for voice in plan.namespaced]
+    baseline = [_best(voice, tool) for voice in plan.baseline]
     speaks = [action for action, may_abstain in namespaced if not may_abstain]
     # Where every policy may abstain, the mildest of them, or the built-in one, may be the only one to speak.
-    least = max(speaks) if speaks else min([built_in, *(action for action, _ in namespaced)])
+    least = max(speaks) if speaks else min([_best(plan.built_in, tool)[0], *(action for action, _ in namespaced)])
     return max([least, *(action for action, may_abstain in baseline if not may_abstain)])
 
 
-def _best(voice: Voice, candidates: tuple[Candidate, ...], tool: ToolPlan) -> tuple[Action, bool]:
+def _best(voice: Voice, tool: ToolPlan) -> tuple[Action, bool]:
     """The least strict action of one policy, and whether it may have nothing to say instead."""
     found: list[Action] = []
-    for candidate in candidates:
-        action = candidate.rule.action
-        found.append(_scored(voice.policy, tool, candidate.rule.level) if action is None else action)
-        if not candidate.has_args and candidate.rule.cel is None:
+    # Deny rules come first, wherever they stand (DESIGN 7.4).
+    for rule in sorted(voice.policy.rules, key=lambda rule: rule.action is not Action.DENY):
+        if not any(glob.matches(tool.name) for glob in rule.tools):
+            continue
+        found.append(_scored(voice.policy, tool, rule.level) if rule.action is None else rule.action)
+        if not rule.args.named and rule.cel is None:
             return _bound(voice, min(found)), False
     match voice.policy.undeclared:
         case None:
