@@ -113,9 +113,9 @@ class Programs:
     def __init__(self) -> None:
         self._running: list[Program] = []
 
-    def start(self, name: str, module: str, arguments: Sequence[str]) -> Program:
+    def start(self, name: str, module: str, arguments: Sequence[str], *, log: TextIO | None = None) -> Program:
         """Start one more."""
-        program = Program(name, module, arguments)
+        program = Program(name, module, arguments, log=log)
         self._running.append(program)
         return program
 
