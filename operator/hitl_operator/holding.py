@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol, assert_never
 
 from hitl.approvals.opening import Refuse
-from hitl.errors import Forbidden, InvalidInput, NotFound, StoreError
+from hitl.errors import Forbidden, InvalidInput, NotFound, StoreError, Unavailable
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl.wire.identity import Identity
 from hitl_operator.logs import Log
@@ -171,6 +171,8 @@ class HoldStream:
         except StoreError as error:
             _log.error("open-failed", workload=self.identity.agent.workload, problem=error)
             self._say(ref, unavailable_response(ref.name, error))
+        except Unavailable as error:
+            self._say(ref, problem_response(ref.name, gate_pb2.OUTCOME_UNAVAILABLE, error.reason_code, str(error)))
         except Exception:  # noqa: BLE001 - one hold we stumble over must not end thousands of others
             _log.exception("open-defect", workload=self.identity.agent.workload)
             self._say(ref, problem_response(ref.name, gate_pb2.OUTCOME_UNAVAILABLE, "INTERNAL", _INTERNAL))

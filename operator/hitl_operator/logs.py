@@ -68,7 +68,7 @@ def _quoted(text: str) -> str:
 def log_to(stream: TextIO = sys.stderr, *, level: int = logging.INFO) -> None:
     """Send every line of this process to `stream`."""
     # What no line of ours shows need not be found out for each (see "Optimization" in the logging documentation).
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime

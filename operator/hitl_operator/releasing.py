@@ -167,7 +167,11 @@ class Releaser:
         agent = identity.agent
         if namespace != agent.namespace or not name:
             raise NotFound(f"{handle[:300]!r} is no request of namespace {agent.namespace}")
-        request = await self._store.get(namespace, name)
+        try:
+            request = await self._store.get(namespace, name)
+        except NotFound:
+            self._settler.gone(handle)
+            raise
         if not may_touch(request.spec, service_account=agent.service_account, workload=agent.workload):
             raise Forbidden(f"{handle} belongs to {request.spec.workload}, not to {agent.workload}")
         return request

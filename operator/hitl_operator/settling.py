@@ -209,7 +209,7 @@ class Settler:
             try:
                 await self.settle_now(entry)
             except NotFound:
-                self._gone(entry)
+                self.gone(entry.request.handle)
             except HitlError as error:
                 _log.error("settle-failed", handle=entry.request.handle, problem=error)
                 self._call_at(entry, self._clock() + _LOOK_AGAIN)
@@ -221,13 +221,15 @@ class Settler:
                 if entry.is_stale:
                     self.look(entry)
 
-    def _gone(self, entry: Open) -> None:
+    def gone(self, handle: str) -> None:
         """Deleted behind our back: whoever waits is told, and the same hold never creates it again (SECURITY C3)."""
-        request = entry.request
-        self._tracker.forget(request.handle)
+        entry = self._tracker.forget(handle)
+        if entry is None:
+            return
+        request, now = entry.request, self._clock()
         message = f"{request.name} was deleted from the store"
-        status = with_outcome(request.status, State.CANCELLED, CancelReason.DELETED, message, self._clock())
+        status = with_outcome(request.status, State.CANCELLED, CancelReason.DELETED, message, now)
         entry.request = replace(request, status=status)
-        entry.found = settle(entry.request, self._clock())
-        _log.error("request-deleted", handle=request.handle)
+        entry.found = settle(entry.request, now)
+        _log.error("request-deleted", handle=handle)
         entry.wake_all()

@@ -35,7 +35,6 @@ _LONGEST = {
 }
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_TIERS = ("confirm", "multi-factor")
 
 
 def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> RequestSpec:
@@ -53,8 +52,6 @@ def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> Re
     for name, value in (("digest", spec.digest), ("sameness", spec.sameness)):
         if not _DIGEST.fullmatch(value):
             raise InvalidInput(f"spec.{name}: must be 64 hex digits")
-    if spec.tier not in _TIERS:
-        raise InvalidInput(f"spec.tier: is {spec.tier!r}, must be one of {', '.join(_TIERS)}")
     if spec.key != (spec.call.call_id or spec.digest):
         raise InvalidInput("spec.key: must be the call_id, or the digest where there is none")
     if spec.earlier and not _NAME.fullmatch(spec.earlier):
