@@ -46,6 +46,8 @@ def equal_to(operand: Any) -> Test:
     def holds(value: Any) -> bool:
         return same(_short(value), operand)
 
+    if isinstance(operand, str):  # the commonest by far, and no other type equals a string
+        return Test("equals", shown(operand), 1, lambda value: bool(_short(value) == operand), operand)
     return Test("equals", shown(operand), 1, holds, operand)
 
 

@@ -18,6 +18,8 @@ MAX_CANDIDATES: Final = 2000
 
 _SIMPLE = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 _PLAIN_PATH = re.compile(r"[~/]?[A-Za-z0-9._][A-Za-z0-9._/-]*", re.ASCII)
+# Nearly all URLs: no encoding, no user, nothing a shell would see.
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]+)?(/[A-Za-z0-9._/-]*)?(?:\?([A-Za-z0-9._/&=-]*))?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SHELL_WORDS = re.compile(r"[\s\x00-\x1f;|&<>()`]+")
 _QUOTED_WORDS = re.compile(r"[\s\x00-\x1f;|&<>()`\"',]+")
@@ -46,6 +48,9 @@ def path_candidates(value: str) -> tuple[str, ...]:
         raise EvaluationFailed(f"it has {len(value)} characters, and at most {MAX_SCANNED} are searched for paths")
     if _PLAIN_PATH.fullmatch(value):
         return (clean_path(value),)
+    if url := _PLAIN_URL.fullmatch(value):
+        pieces = (url[1], *_INNER.split(url[2])) if url[2] else (url[1],)
+        return tuple(clean_path(piece) for piece in pieces if piece)
     candidates: dict[str, None] = {}
     for text in _texts(value):
         for piece in _pieces(text):

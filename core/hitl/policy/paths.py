@@ -32,6 +32,7 @@ _DRIVE = re.compile(r"[a-z]:/")
 # Directories with home directories in them; root's own are spelled out.
 _HOMES: Final = (("home",), ("users",), ("c:", "users"))
 _ROOTS_HOME: Final = (("root",), ("var", "root"))
+_HOME_ROOTS: Final = frozenset({"home", "users", "root", "var", "c:", "proc"})
 # The first of the parts: a place from the root, in a known user's home, in a home that only the tool knows.
 _ROOT, _HOME, _SOME_HOME = "/", "~", "~?"
 # Stand-ins for wildcards while a protected path is cleaned as if it were plain.
@@ -45,7 +46,7 @@ class Protection:
     (``.env``, ``*.pem``, ``.git/hooks``) is a name, wherever it stands. ``*`` and ``?`` stay within one component.
     """
 
-    __slots__ = ("_names", "_places", "_wild_names", "_wild_places")
+    __slots__ = ("_names", "_places", "_roots", "_wild_names", "_wild_places")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         """Compile what an author wrote. ValueError, with the next step, for what is no path."""
@@ -55,6 +56,8 @@ class Protection:
         self._wild_names: list[tuple[Parts, tuple[Callable[[str], bool], ...], str]] = []
         for pattern in patterns:
             self._add(pattern)
+        # What no place can start with is off the list at once.
+        self._roots = _HOME_ROOTS.union(place[1] for place in self._places if len(place) > 1)
 
     def _add(self, pattern: str) -> None:
         if "**" in pattern:
@@ -82,10 +85,14 @@ class Protection:
         """The protected path, as written, at or below which a candidate may lie; None if there is none."""
         wild = _WILD.search(candidate) is not None
         parts = _split(candidate)
+        if not parts:
+            return None
         if self._names or self._wild_names:
             for start in range(len(parts)):
                 if hit := self._name_at(parts, start, wild=wild):
                     return hit
+        if not (wild or self._wild_places or parts[0] in self._roots or parts[0][0] in "~."):
+            return None
         for place in _places(candidate, protected=False):
             if hit := self._place_of(place, wild=wild):
                 return hit

@@ -2,7 +2,7 @@
 
 RE2 matches in linear time, but its constant is the size of the compiled program, so counted repeats and programs have
 caps. All patterns that one policy applies to one argument are searched in a single pass where the text is short;
-measured, twenty patterns cost 1.6 us together instead of 11 us one by one.
+measured, twenty patterns cost 2 us together instead of 24 us one by one.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import re2
 
 from hitl.errors import EvaluationFailed
 from hitl.policy.regex_syntax import MAX_REPEAT, largest_repeat
-from hitl.policy.values import scannable
+from hitl.policy.values import ABSENT, scannable
 
 MAX_PATTERN: Final = 1024
 # Instructions of RE2's program. `\pL+`, any letter, has 1 200; at the cap 16 KiB take 70 ms at the very worst.
@@ -66,8 +66,8 @@ class PatternSet:
         self._patterns: list[Pattern] = []
         self._set: Any = None
         # The last text and what was found in it: several rules ask about the same argument of the same call.
-        # One tuple, replaced whole, so that threads see a text with its own result; text is compared, never trusted.
-        self._last: tuple[str | None, frozenset[int]] = (None, frozenset())
+        # One tuple, replaced whole, so that threads see a text with its own result. It starts with no value at all.
+        self._last: tuple[Any, frozenset[int]] = (ABSENT, frozenset())
 
     def add(self, source: str) -> Callable[[Any], bool]:
         """A predicate over JSON values for one more pattern. ValueError as `Pattern`."""
@@ -77,7 +77,8 @@ class PatternSet:
         hits = self.hits
 
         def found(value: Any) -> bool:
-            return index in hits(value)
+            last, known = self._last
+            return index in (known if last is value else hits(value))
 
         return found
 

@@ -162,6 +162,14 @@ def test_A5_a_set_that_runs_out_of_memory_refuses_instead_of_finding_nothing() -
         matches("x")
 
 
+def test_patterns_that_are_too_large_together_are_searched_one_by_one() -> None:
+    """A set has a bound of memory too; past it nothing is lost but speed."""
+    sources = [rf"{number}\pL+x" for number in range(120)]
+    patterns, found = sealed(*sources)
+    assert patterns._set is None
+    assert [index for index, matches in enumerate(found) if matches("7abcx")] == [7]
+
+
 def test_half_a_surrogate_pair_is_not_searched() -> None:
     """Text that has no UTF-8 form cannot be judged."""
     _, (matches,) = sealed("x")
