@@ -10,14 +10,14 @@ from approvals.asked import DIGEST, a_request, a_spec, at, voted, written
 from hitl.approvals.conditions import CancelReason
 from hitl.approvals.messages import AgentOutcome
 from hitl.approvals.opening import Attach, Create, Refuse, first_status, may_touch, open_or_attach
-from hitl.approvals.requests import ApprovalRequest, CallShown, DecisionKind, RequestSpec
+from hitl.approvals.requests import ApprovalRequest, DecisionKind, RequestSpec
 from hitl.approvals.settle import approve_unheld, cancel, consume, expire, settle
 from hitl.approvals.timeline import LONGEST
 from hitl.approvals.transitions import guard_opening
 from hitl.policy.settings import Settings
 from hitl.policy.verdicts import Requirement
 
-BY_ID = a_spec(call=CallShown("stripe", "create_refund", "{}", call_id="toolu_1"), key="toolu_1")
+BY_ID = a_spec(call=replace(a_spec().call, call_id="toolu_1"), key="toolu_1")
 EDITED = "77aa01be" * 8
 
 
@@ -115,6 +115,21 @@ def test_D3_after_an_edit_the_call_id_comes_back_with_the_edited_calls_digest() 
     found = opened(edited, cancelled(BY_ID, CancelReason.SUPERSEDED), supersedes=True)
     assert found == Create("r-1", replace(edited, earlier="r-0"))
     assert isinstance(opened(edited, cancelled(BY_ID, CancelReason.WITHDRAWN), supersedes=True), Refuse)
+
+
+def test_D3_the_call_as_it_was_before_the_edit_is_told_of_the_edit() -> None:
+    """D3: a retry that knows nothing of the edit is neither asked for again nor refused as somebody else's call_id."""
+    for spec, later in ((BY_ID, 86_400), (a_spec(), 600)):
+        two = replace(spec, requirements=(Requirement("r", 2),))
+        request = voted(pending(two), "ana", arguments_patch={"amount": 12000})
+        request = written(request, settle(request, at(40)).status)  # type: ignore[arg-type]
+        found = opened(two, request, now=at(later))
+        assert isinstance(found, Refuse)
+        assert (found.answer.outcome, found.answer.reason_code) == (AgentOutcome.CANCELLED, "EDITED")
+        assert '{"amount": 12000}' in found.answer.message
+        successor = replace(two, digest=EDITED, excluded=("ana",))
+        assert isinstance(opened(successor, request, supersedes=True, now=at(later)), Create)
+    assert isinstance(opened(two, request, now=at(640)), Create), "without a call_id it is another intention by then"
 
 
 def test_I8_a_successor_never_attaches_to_what_it_supersedes() -> None:

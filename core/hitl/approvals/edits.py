@@ -43,6 +43,11 @@ class Tally:
     edit: Edit | None = None
     superseded_by: Edit | None = None
 
+    @property
+    def wanted(self) -> Edit | None:
+        """The change that a request which was superseded hands on to the next one."""
+        return self.superseded_by or self.edit
+
 
 def apply_patch(arguments: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments after the patch (RFC 7396): null removes, objects merge, everything else replaces."""

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 from hitl.approvals.conditions import CancelReason, outcome, state_of
 from hitl.approvals.cooldown import refusal
-from hitl.approvals.messages import Answer, already_released, call_id_reused, cooled_down, too_many
+from hitl.approvals.edits import tally
+from hitl.approvals.messages import Answer, already_released, call_id_reused, cancelled, cooled_down, too_many
 from hitl.approvals.requests import ApprovalRequest, RequestSpec, RequestStatus, State
-from hitl.approvals.requirements import fold, requirements_of
+from hitl.approvals.requirements import fold, requirements_in_force, requirements_of
 from hitl.approvals.timeline import LONGEST
 from hitl.policy.settings import Settings
 
@@ -58,6 +59,10 @@ def open_or_attach(
     and once released it stays released. Clean-up must therefore keep an ended request while a later one of its key
     is open.
 
+    A call that a reviewer would approve only with changes, in a request that made way for the changed call, is told
+    so again, as a denied one is told its denial: for the cooldown, or for good where a call_id says that it is the
+    same intention.
+
     Args:
         spec: what would be asked; its `earlier` is filled in here.
         name_of: n -> name; see `keys.request_name`.
@@ -73,7 +78,7 @@ def open_or_attach(
     while (standing := find(name_of(n))) is not None:
         # Another principal's request is passed by: a rare accident of names, or one of a ServiceAccount it had before.
         if may_touch(standing.spec, service_account=spec.service_account, workload=spec.workload):
-            met = _meet(spec, standing, supersedes=supersedes)
+            met = _meet(spec, standing, now, supersedes=supersedes)
             if met is not None:
                 return met
             named = standing.name
@@ -101,26 +106,30 @@ def may_touch(spec: RequestSpec, *, service_account: str, workload: str) -> bool
     return (spec.service_account, spec.workload) == (service_account, workload)
 
 
-def _meet(spec: RequestSpec, standing: ApprovalRequest, *, supersedes: bool) -> Attach | Refuse | None:
+def _meet(spec: RequestSpec, standing: ApprovalRequest, now: datetime, *, supersedes: bool) -> Attach | Refuse | None:
     """What a request under one of the key's names means for the call; None: look at the next name."""
     there, state = standing.spec, state_of(standing.status.conditions)
     same = there.digest == spec.digest
     by_call_id = bool(spec.call.call_id) and there.key == spec.key
     if state.is_terminal:
-        if by_call_id and not same and not _made_way(standing):
+        made_way = _made_way(standing)
+        if by_call_id and not same and made_way is None:
             return Refuse(call_id_reused(standing.name), standing.name)
         if by_call_id and state is State.CONSUMED:
             return Refuse(already_released(standing), standing.name)
+        edit = tally(standing, requirements_in_force(standing)).wanted if made_way and same and not supersedes else None
+        if made_way and edit and (by_call_id or now < made_way + timedelta(seconds=spec.denial_cooldown)):
+            return Refuse(cancelled(CancelReason.SUPERSEDED, standing.name, edit=edit), standing.name)
         return None
     if not same:
         return None if supersedes or not by_call_id else Refuse(call_id_reused(standing.name), standing.name)
     return Attach(standing) if not supersedes or _is_successor(spec, there) else None
 
 
-def _made_way(standing: ApprovalRequest) -> bool:
-    """Whether it was superseded: only then may its call_id come back with another digest, that of the edited call."""
+def _made_way(standing: ApprovalRequest) -> datetime | None:
+    """When it was superseded: only such a call_id may come back with another digest, that of the edited call."""
     condition = outcome(standing.status.conditions, State.CANCELLED)
-    return condition is not None and condition.reason == CancelReason.SUPERSEDED
+    return condition.last_transition_time if condition and condition.reason == CancelReason.SUPERSEDED else None
 
 
 def _is_successor(spec: RequestSpec, there: RequestSpec) -> bool:

@@ -67,7 +67,7 @@ def settle(request: ApprovalRequest, now: datetime, *, release_window: int = 300
                 reason=condition.reason if condition else "",
                 message=condition.message if condition else "",
                 progress=_progress(request, status),
-                edit=tally(request, requirements_in_force(request)).superseded_by if superseded else None,
+                edit=tally(request, requirements_in_force(request)).wanted if superseded else None,
             )
         case never:
             assert_never(never)

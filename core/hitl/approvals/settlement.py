@@ -37,7 +37,8 @@ class Settlement:
         reason: the condition's reason, for ended and approved ones.
         message: what happened, for people; agents read `messages`.
         progress: requirements in force and how far they have come.
-        edit: the reviewer's change: of the call that was approved, or that this request made way for (Superseded).
+        edit: the reviewer's change: of the call that was approved, or, of a superseded request, the one that the next
+            request asks for.
         reminders: how many reminders are due by now, from the beginning; the notifier knows how many it sent.
         look_again: when to settle again though nobody did anything; None once it has ended.
     """
