@@ -10,7 +10,7 @@ from hitl.policy.situations import Situation
 from hitl.policy.terms import Holder, merged_terms
 from hitl.policy.tracing import Trace
 from hitl.policy.verdicts import Factor, Reason, Verdict
-from hitl.policy.voices import Judgement
+from hitl.policy.voices import Judgement, Voice
 
 _MAX_VERDICTS = 256
 
@@ -64,20 +64,17 @@ def _combined(spoken: tuple[Judgement, ...], situation: Situation, trace: Trace 
     ]
     reasons = list(dict.fromkeys(reason for judgement in (decider, *spoken) for reason in judgement.reasons))
     advice = decider.advice
-    holders = [
-        Holder(judgement.voice.policy, judgement.rule, bound)
-        for judgement, bound in zip(spoken, bounds, strict=True)
-        if bound.holds
-    ]
-    if action.holds:
-        hidden = _hidden(situation, holders)
-        if hidden is not None and hidden[0] > action:
-            action, code, explanation = hidden
-            factors.append(Factor("redaction", 0, explanation))
-            reasons.insert(0, Reason.POLICY_BOUNDARY)
-            advice = wording.ADVICE_SHORTER
-            clarify = clarify and action is not Action.DENY
-    terms = merged_terms(holders, action) if action.holds else None
+    holding = [(judgement, bound) for judgement, bound in zip(spoken, bounds, strict=True) if bound.holds]
+    hidden = _hidden(situation, [judgement.voice for judgement, _ in holding]) if action.holds else None
+    if hidden is not None and hidden[0] > action:
+        action, code, explanation = hidden
+        factors.append(Factor("redaction", 0, explanation))
+        reasons.insert(0, Reason.POLICY_BOUNDARY)
+        advice = wording.ADVICE_SHORTER
+        clarify = clarify and action is not Action.DENY
+    # Beside a suggestion, too, one person alone does not answer for what he cannot see.
+    holders = [Holder(judgement.voice.policy, judgement.rule, bound) for judgement, bound in holding]
+    terms = merged_terms(holders, action, alone=hidden is None) if action.holds else None
     rule = decider.rule
     shown = max(action, would) > Action.ALLOW
     return Verdict(
@@ -128,16 +125,16 @@ def _decider(spoken: tuple[Judgement, ...], bounds: list[Action], action: Action
     return next((each for each in binding if each.candidate is not None and each.scored is None), binding[0])
 
 
-def _hidden(situation: Situation, holders: list[Holder]) -> tuple[Action, str, str] | None:
+def _hidden(situation: Situation, holding: list[Voice]) -> tuple[Action, str, str] | None:
     """What it means that a reviewer would not see everything (SECURITY G2): (least action, code, explanation)."""
-    preview = situation.preview
-    if preview.oversize:
+    previews = list(situation.previews(holding))
+    if any(preview.oversize for preview in previews):
         size = situation.plan.config.settings.preview_bytes
         text = f"the arguments do not fit whole into the {size} bytes that a reviewer is shown"
-        if any(holder.policy.redaction.oversize is Action.DENY for holder in holders):
+        if any(voice.policy.redaction.oversize is Action.DENY for voice in holding):
             return Action.DENY, "OVERSIZE", text
         return Action.MULTI_FACTOR, "OVERSIZE", f"{text}, so one person alone does not decide"
-    if preview.heavy:
+    if any(preview.heavy for preview in previews):
         text = "much of the arguments is hidden as secret under names that the agent chose, so it is one tier stricter"
         return Action.MULTI_FACTOR, "HIDDEN", text
     return None

@@ -83,21 +83,19 @@ def evaluate(
 def _spoken(plan: Plan, situation: Situation, trace: Trace | None) -> list[Judgement]:
     """The judgement of every policy that speaks, in order. The built-in one speaks when no other does that binds."""
     guarded = _guarded(plan, situation, trace)
-    candidates = situation.tool.candidates
     spoken: list[Judgement] = []
     replaced = False
-    for voice, rules in zip(plan.namespaced, candidates, strict=False):
+    for voice, rules in situation.tool.namespaced:
         judgement = guarded.get(voice) or judge(voice, rules, situation, trace)
         if judgement is not None:
             spoken.append(judgement)
             # A policy that only watches changes nothing where others bind: it does not take the built-in one's place.
             replaced = replaced or plan.only_watched or voice.relaxes != "Monitor"
-    if not replaced or plan.built_in in guarded:
-        position = len(plan.namespaced)
-        judgement = guarded.get(plan.built_in) or judge(plan.built_in, candidates[position], situation, trace)
-        if judgement is not None:
-            spoken.append(judgement)
-    for voice, rules in zip(plan.baseline, candidates[len(plan.namespaced) + 1 :], strict=True):
+    if plan.built_in in guarded:
+        spoken.append(guarded[plan.built_in])
+    elif not replaced and (judgement := judge(plan.built_in, (), situation, trace)) is not None:
+        spoken.append(judgement)
+    for voice, rules in situation.tool.baseline:
         judgement = guarded.get(voice) or judge(voice, rules, situation, trace)
         if judgement is not None:
             spoken.append(judgement)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import re2
+
 from hitl.policy.builtin import BUILT_IN, PROCESS_WORDS, PROSE_ARGUMENTS, PROTECTED_PATHS
 from hitl.policy.calls import ToolCall
 from hitl.policy.capabilities import kind_of
@@ -11,10 +13,17 @@ from hitl.policy.names import words_of
 from hitl.policy.paths import Protection, protection
 from hitl.policy.spec import ToolDeclaration
 from hitl.policy.strict_json import pointer
+from hitl.policy.values import MAX_SCANNED
 from hitl.policy.voices import Voice
 
 # Without one of these no ASCII text leads to a path from the root or from home.
+_SIGNS = b"/\\~$%"
 _LEADS_SOMEWHERE = re.compile(r"[/\\~$%]")
+# Text that means what it says to every reader: no quotes, escapes, encodings, variables, wildcards or line breaks. In
+# it a protected path can only stand with its last component written out.
+_PLAIN = re.compile(r"[A-Za-z0-9 /._:@=,;&#+()|<>!~^-]*", re.ASCII)
+_ODD = re.compile(r"\.\.|[%\\$\[]")
+_WILD = re.compile(r"[*?]+")
 
 
 class Guard:
@@ -29,6 +38,7 @@ class Guard:
         self._all: Protection = protection(everything)
         # A protected name such as .env or *.pem needs no slash before it.
         self._has_names = any(not path.startswith(("/", "~")) for path in everything)
+        self._last_parts = _last_parts(everything)
 
     def hits(self, call: ToolCall, declaration: ToolDeclaration | None) -> dict[Voice, tuple[str, str]]:
         """Whose paths the call may touch: (the path as written, pointer of the argument that leads there).
@@ -36,6 +46,10 @@ class Guard:
         Raises:
             EvaluationFailed: an argument is too long, or too intricate, to be searched.
         """
+        data = call.arguments_json
+        # One look at the whole: most calls hold nothing that leads anywhere.
+        if not self._has_names and len(data.translate(None, _SIGNS)) == len(data) and data.isascii():
+            return {}
         suspicious: list[_Text] = []
         for name, value in call.arguments.items():
             if isinstance(value, str):
@@ -74,7 +88,23 @@ class Guard:
                 suspicious.append(_Text((*steps, step), is_prose, step))
 
     def _leads(self, text: str) -> bool:
-        return self._has_names or not text.isascii() or _LEADS_SOMEWHERE.search(text) is not None
+        """Whether a text could lead to a protected path: cheap, and never wrong in saying no."""
+        if not self._has_names and _LEADS_SOMEWHERE.search(text) is None and text.isascii():
+            return False
+        if self._last_parts is None or len(text) > MAX_SCANNED or _PLAIN.fullmatch(text) is None:
+            return True
+        return self._last_parts.search(text) is not None
+
+
+def _last_parts(paths: Sequence[str]) -> Any:
+    """Finds the literal part of the last component of any of these paths, whatever its case; None if one has none."""
+    parts: set[str] = set()
+    for path in paths:
+        literal = max(_WILD.split(path.rstrip("/").rpartition("/")[2]), key=len)
+        if len(literal) < 2 or not path.isascii() or _ODD.search(path):
+            return None
+        parts.add(literal.lower())
+    return re2.compile(f"(?i){'|'.join(re2.escape(part) for part in sorted(parts))}")
 
 
 class _Text(NamedTuple):

@@ -20,11 +20,22 @@ def judge(
     voice: Voice, candidates: tuple[Candidate, ...], situation: Situation, trace: Trace | None = None
 ) -> Judgement | None:
     """What a policy says of a call, or None if it abstains."""
+    arguments = situation.call.arguments
     tried: Candidate | None = None
     try:
         for tried in candidates:
-            if _matches(tried, situation, trace):
-                return _by_rule(tried, situation)
+            if tried.holds is not None and not tried.holds(arguments):
+                if trace is not None:
+                    _note_miss(tried, situation, trace)
+                continue
+            cel = tried.rule.cel
+            if cel is not None and not cel.holds(situation.variables):
+                if trace is not None:
+                    trace.rule(tried, f"cel is false: {cel.source}", fits=False)
+                continue
+            if trace is not None:
+                trace.rule(tried, situation.fit(tried), fits=True)
+            return _by_rule(tried, situation)
         tried = None
         undeclared = voice.policy.undeclared
         if undeclared is None:
@@ -42,21 +53,6 @@ def judge(
             reasons=(Reason.RULE if tried else Reason.POLICY_BOUNDARY,),
             advice=wording.ADVICE_FAILED,
         )
-
-
-def _matches(candidate: Candidate, situation: Situation, trace: Trace | None) -> bool:
-    rule = candidate.rule
-    if candidate.has_args and not rule.args.hold(situation.call.arguments):
-        if trace is not None:
-            _note_miss(candidate, situation, trace)
-        return False
-    if rule.cel is not None and not rule.cel.holds(situation.variables):
-        if trace is not None:
-            trace.rule(candidate, f"cel is false: {rule.cel.source}", fits=False)
-        return False
-    if trace is not None:
-        trace.rule(candidate, situation.fit(candidate), fits=True)
-    return True
 
 
 def _note_miss(candidate: Candidate, situation: Situation, trace: Trace) -> None:
@@ -84,7 +80,7 @@ def _by_rule(candidate: Candidate, situation: Situation) -> Judgement:
     charges: tuple[Charge, ...] = ()
     least, over = Action.ALLOW, ""
     if rule.limit is not None:
-        charge = limits.charge_for(rule.limit, candidate.rule_id, call)
+        charge = limits.charge_for(rule.limit, candidate.limit_id, call)
         used = situation.history.used(charge.limit_id, charge.key, charge.per, situation.now)
         charges = (charge,)
         if limits.is_exceeded(charge, used):

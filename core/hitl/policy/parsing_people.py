@@ -45,7 +45,7 @@ def read_approval(spec: Reader) -> Approval:
         return Approval()
     default = Approval()
     requirements = read_requirements(reader) or ()
-    factors, second_factor = _read_multi_factor(reader, requirements)
+    factors, second_factor, satisfied_by = _read_multi_factor(reader, requirements)
     approval = Approval(
         requirements=requirements,
         timeout=reader.seconds("timeout", default=default.timeout, low=1, high=LONGEST_TIMEOUT),
@@ -53,6 +53,7 @@ def read_approval(spec: Reader) -> Approval:
         hold_budget=reader.seconds("holdBudget", default=default.hold_budget, low=1, high=3600),
         multi_factor_requirements=factors,
         second_factor=second_factor,
+        satisfied_by=satisfied_by,
         escalation=_read_escalation(reader),
         remind=reader.seconds("remind", default=None, low=10, high=LONGEST_TIMEOUT),
         on_behalf_of_may_approve=reader.word("onBehalfOf", {"Forbidden": False, "Confirm": True}, default=False),
@@ -81,15 +82,15 @@ def _read_requirement(reader: Reader) -> Requirement:
 
 def _read_multi_factor(
     parent: Reader, requirements: tuple[Requirement, ...]
-) -> tuple[tuple[Requirement, ...], SecondFactor]:
-    """What MultiFactor asks for, and the factor that it asks of a rule's own reviewers.
+) -> tuple[tuple[Requirement, ...], SecondFactor, tuple[str, ...]]:
+    """What MultiFactor asks for; the factor that it asks of a rule's own reviewers, and what satisfies it there.
 
     Several people are each other's second person, so without a word about factors none is asked of them. One person
     alone needs a factor, or somebody else beside him.
     """
     reader = parent.child("multiFactor")
     if reader is None:
-        return (), SecondFactor.NONE
+        return (), SecondFactor.NONE, tuple(_SATISFIED_BY)
     groups = _groups(reader, "reviewers")
     asked = reader.word("secondFactor", _FACTORS, None)
     ways = reader.words("satisfiedBy", _SATISFIED_BY) or tuple(_SATISFIED_BY)
@@ -103,15 +104,15 @@ def _read_multi_factor(
                 f"leaves SecondFactor out, but secondFactor is {asked}; say which of them is meant",
                 CONTRADICTION,
             )
-        return (named if places > 1 else _twice(named)), SecondFactor.NONE
+        return (named if places > 1 else _twice(named)), SecondFactor.NONE, ("SecondPerson",)
     if asked is SecondFactor.NONE and "SecondPerson" not in ways:
         reader.problem("secondFactor", "None cannot be, where only a second factor satisfies", CONTRADICTION)
     if asked is SecondFactor.NONE:
-        return (named if places > 1 else _twice(named)), SecondFactor.NONE
+        return (named if places > 1 else _twice(named)), SecondFactor.NONE, ("SecondPerson",)
     if asked is None and places > 1 and "SecondPerson" in ways:
-        return named, SecondFactor.NONE
+        return named, SecondFactor.NONE, ways
     factor = asked or SecondFactor.ANY
-    return tuple(_with_factor(each, factor, second_person="SecondPerson" in ways) for each in named), factor
+    return tuple(_with_factor(each, factor, second_person="SecondPerson" in ways) for each in named), factor, ways
 
 
 def _twice(requirements: tuple[Requirement, ...]) -> tuple[Requirement, ...]:

@@ -28,7 +28,7 @@ class ToolPlan:
     Attributes:
         name: the lookup name.
         definition: what the tool says of itself; the plan is for exactly this one.
-        candidates: per voice, in the order of `Plan.voices`.
+        namespaced, baseline: the rules that name the tool, by voice, in the order of the plan's voices.
         constants: judgements that depend on nothing but the rule; at most one per rule.
         scores: judgements by score, by everything that they depend on.
         levels: inferred levels, by the names of the arguments.
@@ -39,7 +39,8 @@ class ToolPlan:
     server: ToolServer | None
     declaration: ToolDeclaration | None
     definition: ToolDefinition | None
-    candidates: tuple[tuple[Candidate, ...], ...]
+    namespaced: tuple[tuple[Voice, tuple[Candidate, ...]], ...]
+    baseline: tuple[tuple[Voice, tuple[Candidate, ...]], ...]
     constants: dict[Candidate, Judgement] = field(default_factory=dict)
     scores: dict[tuple[Hashable, ...], Judgement] = field(default_factory=dict)
     levels: dict[tuple[str, ...], Inferred] = field(default_factory=dict)
@@ -75,7 +76,7 @@ class Plan:
     @cached_property
     def redactor(self) -> Redactor:
         """Hides what any of the policies wants hidden."""
-        return compile_redaction(tuple(voice.policy.redaction for voice in self.voices))
+        return compile_redaction(tuple(redaction for voice in self.voices for redaction in voice.hides))
 
     def tool(self, name: str, definition: ToolDefinition | None) -> ToolPlan:
         """The plan for a tool, worked out at its first call."""
@@ -94,7 +95,8 @@ class Plan:
             server=server,
             declaration=server.tools.get(tool) if server else None,
             definition=definition,
-            candidates=tuple(tuple(candidates_of(voice, name)) for voice in self.voices),
+            namespaced=tuple((voice, tuple(candidates_of(voice, name))) for voice in self.namespaced),
+            baseline=tuple((voice, tuple(candidates_of(voice, name))) for voice in self.baseline),
         )
 
 

@@ -1,5 +1,6 @@
 """Everything about one call that policies may look at, worked out only when one of them does."""
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from hitl.policy.calls import Agent, OnBehalfOf, ToolCall
@@ -11,12 +12,12 @@ from hitl.policy.levels import Inferred, infer_level
 from hitl.policy.limits import argument_at, as_key
 from hitl.policy.matchers import Miss
 from hitl.policy.plans import Plan, ToolPlan
-from hitl.policy.redaction import Preview
+from hitl.policy.redaction import Preview, Redactor, compile_redaction
 from hitl.policy.scoring import MAX_HISTORY
 from hitl.policy.spec import ToolDeclaration
 from hitl.policy.templates import MAX_SUMMARY, Template
 from hitl.policy.values import string_form
-from hitl.policy.voices import Candidate
+from hitl.policy.voices import Candidate, Voice
 
 # Stating no confidence, after the same call was answered CLARIFY, counts as stating more than was stated then.
 _NO_CONFIDENCE: Final = 101
@@ -103,15 +104,29 @@ class Situation:
         another policy's rule must not make a call look less hidden than it is (I15).
         """
         if self._preview is None:
-            definition = self.tool.definition
-            self._preview = self.plan.redactor.preview(
-                self.call.arguments,
-                self.plan.config.settings.preview_bytes,
-                # Whose words these are: a listed server's tool names its arguments, an unlisted one's agent does.
-                declared=definition.argument_names if definition is not None and self.tool.server is not None else (),
-                rendered=self.call.arguments_json,
-            )
+            self._preview = self._previewed(self.plan.redactor)
         return self._preview
+
+    def previews(self, voices: Iterable[Voice]) -> Iterator[Preview]:
+        """What is shown, and what would be by the built-in redaction and by each of these policies alone. What one
+        policy hides may make room for what another finds too much; each must be asked by itself (I15).
+        """
+        asked = {self.plan.redactor}
+        yield self.preview
+        for redactor in (compile_redaction(()), *(compile_redaction(voice.hides) for voice in voices)):
+            if redactor not in asked:
+                asked.add(redactor)
+                yield self._previewed(redactor)
+
+    def _previewed(self, redactor: Redactor) -> Preview:
+        definition = self.tool.definition
+        return redactor.preview(
+            self.call.arguments,
+            self.plan.config.settings.preview_bytes,
+            # Whose words these are: a listed server's tool names its arguments, an unlisted one's agent does.
+            declared=definition.argument_names if definition is not None and self.tool.server is not None else (),
+            rendered=self.call.arguments_json,
+        )
 
     @property
     def observed(self) -> Observed:
@@ -152,7 +167,7 @@ class Situation:
 
     def clean(self, text: str) -> str:
         """A line that repeats words of the call, fit for people and records."""
-        return escape_line(self.plan.redactor.redact_text(text)[0], limit=_LONGEST_TEXT)
+        return _line(self.plan.redactor.redact_text(text)[0], _LONGEST_TEXT)
 
     def shown(self, miss: Miss) -> str:
         """``/amount is 15000, wants <= 5000``, with the value only if it may be seen."""
@@ -160,7 +175,7 @@ class Situation:
 
     def fit(self, candidate: Candidate) -> str:
         """What made a rule match, in the words of `shown`."""
-        findings = candidate.rule.args.findings(self.call.arguments) if candidate.has_args else []
+        findings = candidate.rule.args.findings(self.call.arguments) if candidate.holds is not None else []
         said = [self.shown(finding.miss) for finding in findings]
         if candidate.rule.cel is not None:
             said.append(f"cel is true: {candidate.rule.cel.source}")
@@ -174,7 +189,7 @@ class Situation:
         else:
             said = (f"{name}={string_form(value)[:MAX_SUMMARY]}" for name, value in arguments.items())
             text = " ".join((self.call.name, *said))
-        return escape_line(text, limit=MAX_SUMMARY)
+        return _line(text, MAX_SUMMARY)
 
 
 def watched_values(call: ToolCall, watched: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -187,3 +202,11 @@ def hosts_of(observed: Observed, declaration: ToolDeclaration | None) -> tuple[s
     """Every host that the arguments name or the tool is declared to reach."""
     declared = declaration.network if declaration is not None else ()
     return tuple(sorted({*observed.hosts, *declared}))
+
+
+def _line(text: str, most: int) -> str:
+    """Escaped, on one line, at most so long."""
+    if len(text) > most:
+        text = f"{text[: most - 1]}…"
+    line = escape_line(text)
+    return line if len(line) <= most else escape_line(text, limit=most)

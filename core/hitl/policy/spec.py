@@ -177,7 +177,12 @@ class Raise:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """How held calls of a policy are decided, where a rule does not say otherwise. Times in seconds."""
+    """How held calls of a policy are decided, where a rule does not say otherwise. Times in seconds.
+
+    Attributes:
+        second_factor, satisfied_by: what MultiFactor asks of a rule's own reviewers; `multi_factor_requirements`
+            have it worked in already.
+    """
 
     requirements: tuple[Requirement, ...] = ()
     timeout: int = 900
@@ -185,6 +190,7 @@ class Approval:
     hold_budget: int = 45
     multi_factor_requirements: tuple[Requirement, ...] = ()
     second_factor: SecondFactor = SecondFactor.NONE
+    satisfied_by: tuple[str, ...] = ("SecondFactor", "SecondPerson")
     escalation: tuple[EscalationStep, ...] = ()
     remind: int | None = None
     on_behalf_of_may_approve: bool = False
@@ -320,5 +326,5 @@ class Config:
     policies: tuple[Policy, ...] = ()
     baseline: tuple[Policy, ...] = ()
     tool_servers: Mapping[str, ToolServer] = field(default_factory=dict)
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     floor: Action | None = None

@@ -11,6 +11,7 @@ from hitl.policy.verdicts import ApprovalTerms, EscalationStep, OnTimeout, Requi
 ANYONE = Requirement(name="reviewer")
 
 _FACTORS = (SecondFactor.NONE, SecondFactor.ANY, SecondFactor.HARDWARE)
+_SECOND_FACTOR, _SECOND_PERSON = "SecondFactor", "SecondPerson"
 # The one that ends soonest and tells fewest people is the strictest.
 _PATIENCE = (OnTimeout.ABORT, OnTimeout.RETRY, OnTimeout.ESCALATE)
 
@@ -24,15 +25,18 @@ class Holder:
     action: Action
 
 
-def merged_terms(holders: Sequence[Holder], action: Action) -> ApprovalTerms:
+def merged_terms(holders: Sequence[Holder], action: Action, *, alone: bool = True) -> ApprovalTerms:
     """The terms of every policy that holds the call, ANDed: who satisfies them satisfies each policy alone.
 
     Args:
         holders: in the order in which policies speak; at least one.
         action: what all of them come to; at least as strict as each.
+        alone: whether one person without a second factor may do, where no policy wants more.
     """
     approvals = [holder.policy.approval for holder in holders]
-    needs_two = action is Action.MULTI_FACTOR or any(holder.action is Action.MULTI_FACTOR for holder in holders)
+    needs_two = (
+        not alone or action is Action.MULTI_FACTOR or any(holder.action is Action.MULTI_FACTOR for holder in holders)
+    )
     return ApprovalTerms(
         requirements=_merged_requirements(holders, needs_two=needs_two),
         timeout=min(_timeout(holder) for holder in holders),
@@ -59,10 +63,10 @@ def demanded(holder: Holder) -> tuple[Requirement, ...]:
     else:
         named = policy.approval.requirements
     if strict:
-        factor = policy.approval.second_factor
-        if not named and factor is not SecondFactor.NONE:
+        approval = policy.approval
+        if not named and approval.second_factor is not SecondFactor.NONE:
             named = (ANYONE,)
-        named = _strong(tuple(_with_factor(requirement, factor) for requirement in named))
+        named = _strong(named, approval.second_factor, approval.satisfied_by)
     prefix = "cluster/" if policy.is_cluster else ""
     origin = str(policy.ref)
     return tuple(replace(requirement, name=f"{prefix}{requirement.name}", origin=origin) for requirement in named)
@@ -130,21 +134,34 @@ def _distinctly_named(requirements: Iterable[Requirement]) -> list[Requirement]:
     return named
 
 
-def _strong(requirements: tuple[Requirement, ...]) -> tuple[Requirement, ...]:
-    """Strong enough for MultiFactor: several people, or one with a second factor or a second person behind him."""
+def _strong(
+    requirements: tuple[Requirement, ...],
+    factor: SecondFactor = SecondFactor.NONE,
+    satisfied_by: tuple[str, ...] = (_SECOND_FACTOR, _SECOND_PERSON),
+) -> tuple[Requirement, ...]:
+    """Strong enough for MultiFactor: several people, or one with a second factor, or one with a second behind him.
+
+    Args:
+        requirements: as named; empty stays empty.
+        factor: what the policy asks of everybody, on top of what a requirement asks itself.
+        satisfied_by: whether a factor, a second person, or either makes one place strong.
+    """
+    second_person = _SECOND_PERSON in satisfied_by
+    if factor is not SecondFactor.NONE:
+        return tuple(_with_factor(requirement, factor, second_person=second_person) for requirement in requirements)
     if sum(requirement.approvals for requirement in requirements) > 1 or any(
         requirement.second_factor is not SecondFactor.NONE for requirement in requirements
     ):
         return requirements
-    return tuple(
-        replace(requirement, second_factor=SecondFactor.ANY, or_second_person=True) for requirement in requirements
-    )
+    if _SECOND_FACTOR in satisfied_by:
+        return tuple(_with_factor(each, SecondFactor.ANY, second_person=second_person) for each in requirements)
+    return tuple(replace(requirement, approvals=2) for requirement in requirements)
 
 
-def _with_factor(requirement: Requirement, factor: SecondFactor) -> Requirement:
+def _with_factor(requirement: Requirement, factor: SecondFactor, *, second_person: bool) -> Requirement:
     if _FACTORS.index(factor) <= _FACTORS.index(requirement.second_factor):
         return requirement
-    return replace(requirement, second_factor=factor)
+    return replace(requirement, second_factor=factor, or_second_person=second_person)
 
 
 def _timeout(holder: Holder) -> int:

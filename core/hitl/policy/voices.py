@@ -1,12 +1,14 @@
 """Who speaks on a call, and what it says: policies as they meet one set of pods, their rules, their judgements."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from hitl.policy.actions import Action
 from hitl.policy.builtin import BUILT_IN
 from hitl.policy.scoring import Scored
-from hitl.policy.spec import Autonomy, Mode, Policy, Rule
+from hitl.policy.spec import Autonomy, Mode, Policy, Redaction, Rule
 from hitl.policy.verdicts import Charge, Factor, Reason
 
 
@@ -18,6 +20,7 @@ class Voice:
         origin: ``str(policy.ref)``.
         title: how people are told of it: ``policy support``, ``cluster policy base``, ``the built-in policy``.
         relaxes: ``Monitor``, ``AuditOnly`` or empty: under which name its verdicts do not bind (the exceptions of I1).
+        hides: what its redaction adds to the built-in one; empty if nothing.
         raisers_asleep: no raiser of its own can act on a call that states no confidence.
     """
 
@@ -25,6 +28,7 @@ class Voice:
     origin: str
     title: str
     relaxes: str = ""
+    hides: tuple[Redaction, ...] = ()
     raisers_asleep: bool = True
 
     @property
@@ -34,11 +38,13 @@ class Voice:
     @classmethod
     def of(cls, policy: Policy) -> "Voice":
         raisers = policy.raisers
+        redaction = replace(policy.redaction, oversize=Redaction().oversize)
         return cls(
             policy=policy,
             origin=str(policy.ref),
             title=_title(policy),
             relaxes=_relaxes(policy),
+            hides=() if redaction == Redaction() else (redaction,),
             raisers_asleep=not any(
                 (raisers.missing, raisers.novelty, raisers.external_impact, raisers.tainted_egress, raisers.anomaly)
             ),
@@ -51,7 +57,9 @@ class Candidate:
 
     Attributes:
         rule_id: ``AgentPolicy/shop/support#refunds``.
-        has_args: whether anything about arguments must hold.
+        limit_id: what its limit is remembered by: the same for a rule that has a name of its own; else it goes by what
+            the rule says, because a rule put in front of it moves the number that it is called by (I15).
+        holds: whether what `args` asks holds of these arguments (or EvaluationFailed); None where it asks nothing.
         checks_further: it has `ensure`, `closed` or a limit, so matching is not the end of it.
         looks_at: top-level arguments that `args` and `ensure` name; with `closed`, the only ones that may be sent.
     """
@@ -59,7 +67,8 @@ class Candidate:
     voice: Voice
     rule: Rule
     rule_id: str
-    has_args: bool
+    limit_id: str
+    holds: Callable[[Mapping[str, Any]], bool] | None
     checks_further: bool
     looks_at: frozenset[str]
 
@@ -120,7 +129,8 @@ def candidates_of(voice: Voice, name: str) -> Iterator[Candidate]:
             voice=voice,
             rule=rule,
             rule_id=f"{voice.origin}#{rule.name}",
-            has_args=bool(rule.args.named),
+            limit_id=f"{voice.origin}#{_lasting_name(rule)}",
+            holds=rule.args.hold if rule.args.named else None,
             checks_further=rule.ensure is not None or rule.closed or rule.limit is not None,
             looks_at=rule.args.named | (rule.ensure.named if rule.ensure else frozenset()),
         )
@@ -136,3 +146,16 @@ def _title(policy: Policy) -> str:
     if policy.ref.kind == BUILT_IN.ref.kind:
         return "the built-in policy"
     return f"cluster policy {policy.ref.name}" if policy.is_cluster else f"policy {policy.ref.name}"
+
+
+def _lasting_name(rule: Rule) -> str:
+    if rule.limit is None or rule.name != f"rule-{rule.index + 1}":
+        return rule.name
+    parts = [
+        *sorted(glob.text for glob in rule.tools),
+        *(f"{each.pointer} {test.wanted}" for each in rule.args.arguments for test in each.tests),
+        rule.cel.source if rule.cel is not None else "",
+        rule.limit.sum_of or "",
+        rule.limit.by_argument or rule.limit.by,
+    ]
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
