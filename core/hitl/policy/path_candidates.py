@@ -28,12 +28,12 @@ _INNER = re.compile(r"[=:,@?&#]")
 _ATTACHED = re.compile(r"-[A-Za-z]([/~$.].*)", re.DOTALL)
 _URL_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*(/[^?#\s]*)")
 _DIRECTORY = re.compile(r"(?:\bcd|\bpushd|\bchdir|(?<!\S)-C|--directory|--git-dir|--work-tree)[\s=]+([^\s;|&<>()`]+)")
-_FIELD_SEPARATOR = re.compile(r"\$(?:IFS\b|\{IFS[^}]*\})")
+_FIELD_SEPARATOR = re.compile(r"\$(?:IFS\b|\{IFS[^}]{0,99}\})")
 _ANSI_QUOTED = re.compile(r"\$'((?:[^'\\]|\\.)*)'", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{1,4})|([0-7]{1,3})|(.))", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _BRACES = re.compile(r"\{[^{}/]*\}")
-_VARIABLE = re.compile(r"\$(?!HOME\b|\{HOME\})(?:[A-Za-z_][A-Za-z0-9_]*|\{[^}]*\})")
+_VARIABLE = re.compile(r"\$(?!HOME\b|\{HOME\})(?:[A-Za-z_][A-Za-z0-9_]*|\{[^}]{0,99}\})")
 
 
 def path_candidates(value: str) -> tuple[str, ...]:

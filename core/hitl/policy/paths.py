@@ -19,7 +19,10 @@ from hitl.policy.path_cleaning import clean_path, clean_root, is_within
 __all__ = ["Protection", "clean_path", "is_within", "path_candidates", "protected", "protection"]
 
 # Candidates with wildcards are compared with every protected path, character by character (SECURITY A5).
-MAX_WILD: Final = 64
+MAX_WILD: Final = 32
+# A wildcard component that is longer counts as * alone: nobody writes it, and comparing it takes long.
+_LONGEST_WILD: Final = 64
+_DEEPEST_NAME: Final = 16
 
 Parts = tuple[str, ...]
 
@@ -46,7 +49,7 @@ class Protection:
     (``.env``, ``*.pem``, ``.git/hooks``) is a name, wherever it stands. ``*`` and ``?`` stay within one component.
     """
 
-    __slots__ = ("_names", "_places", "_roots", "_wild_names", "_wild_places")
+    __slots__ = ("_deepest", "_names", "_places", "_roots", "_wild_names", "_wild_places")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         """Compile what an author wrote. ValueError, with the next step, for what is no path."""
@@ -56,6 +59,7 @@ class Protection:
         self._wild_names: list[tuple[Parts, tuple[Callable[[str], bool], ...], str]] = []
         for pattern in patterns:
             self._add(pattern)
+        self._deepest = max(map(len, self._places), default=0)
         # What no place can start with is off the list at once.
         self._roots = _HOME_ROOTS.union(place[1] for place in self._places if len(place) > 1)
 
@@ -70,6 +74,8 @@ class Protection:
             parts = _split(cleaned)
             if not any(part.strip("*?") for part in parts):
                 raise ValueError(f"{pattern!r} would protect everything; write a rule that denies the tool instead")
+            if len(parts) > _DEEPEST_NAME:
+                raise ValueError(f"{pattern!r} has more than {_DEEPEST_NAME} parts; start it with / or ~")
             if wild:
                 self._wild_names.append((parts, tuple(map(segment_matcher, parts)), pattern))
             else:
@@ -102,7 +108,7 @@ class Protection:
         """(the protected path, the candidate that it covers) of the first hit in an argument; None if there is none.
 
         Raises:
-            EvaluationFailed: as `path_candidates`, or for more than 64 candidates with wildcards.
+            EvaluationFailed: as `path_candidates`, or for more than 32 candidates with wildcards.
         """
         if not (self._names or self._wild_names or _LEADS_SOMEWHERE.search(value)):
             return None
@@ -116,7 +122,7 @@ class Protection:
             if parts[start : start + len(name)] == name:
                 return pattern
         if wild:
-            return self._wildly_named(parts[start:])
+            return self._wildly_named(parts[start : start + _DEEPEST_NAME])
         for _, predicates, pattern in self._wild_names:
             here = parts[start : start + len(predicates)]
             if len(here) == len(predicates) and all(fits(part) for fits, part in zip(predicates, here, strict=True)):
@@ -131,7 +137,7 @@ class Protection:
         return None
 
     def _place_of(self, place: Parts, *, wild: bool) -> str | None:
-        for length in range(1, len(place) + 1):
+        for length in range(1, min(len(place), self._deepest) + 1):
             if pattern := self._places.get(place[:length]):
                 return pattern
         compared = self._wild_places
@@ -203,7 +209,7 @@ def _reaches(place: Parts, wanted: Parts) -> bool:
             return False
         if at and "**" in place[at]:
             return True  # any depth: it may reach what is protected
-        if not _may_equal(_BRACKET.sub("?", place[at]), part):
+        if not _may_equal(_plain_wild(place[at]), part):
             return False
     return True
 
@@ -212,7 +218,14 @@ def _may_name(part: str, wanted: str) -> bool:
     """Whether a component may be a protected name. Not where both are wild: `ls src*` is not about `*.pem`."""
     if _WILD.search(part) and (_WILD.search(wanted) or not part.strip("*?")):
         return False
-    return _may_equal(_BRACKET.sub("?", part), wanted)
+    return _may_equal(_plain_wild(part), wanted)
+
+
+def _plain_wild(part: str) -> str:
+    """A component with ``[abc]`` as ``?``."""
+    if len(part) > _LONGEST_WILD and _WILD.search(part):
+        return "*"
+    return _BRACKET.sub("?", part)
 
 
 def _may_equal(one: str, other: str) -> bool:
