@@ -15,28 +15,35 @@ class Reviewers:
     """Follows ``reviewers.yaml``.
 
     Attributes:
-        now: by case-folded name; None while the file cannot be read: then no new vote is judged, and none is lost.
+        version: counts how often other people, or the same with other groups or keys, were there.
     """
 
     def __init__(self, path: Path) -> None:
-        self.now: Mapping[str, Person] | None = None
+        self.version = 0
+        self._now: Mapping[str, Person] | None = None
         self._path = path
         self._seen: object = ()
-        self.look()
 
-    def look(self) -> bool:
-        """Read the file if it changed; True if other people, or the same with other groups or keys, are there now."""
+    def now(self) -> Mapping[str, Person] | None:
+        """The people by case-folded name, as the file has them this moment: who was just added may vote at once.
+
+        None while the file cannot be read: then no new vote is judged, and none is lost.
+        """
         mark = self._mark()
-        if mark == self._seen:
-            return False
-        self._seen = mark
-        before = self.now
+        if mark != self._seen:
+            self._seen = mark
+            self._read()
+        return self._now
+
+    def _read(self) -> None:
+        before = self._now
         try:
-            self.now = read_reviewers(self._path)
+            self._now = read_reviewers(self._path)
         except InvalidPeople as error:
-            self.now = None
+            self._now = None
             _log.error("reviewers-refused", problem=error, meaning="no vote counts until this is mended")
-        return self.now != before
+        if self._now != before:
+            self.version += 1
 
     def _mark(self) -> object:
         try:

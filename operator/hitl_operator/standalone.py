@@ -11,12 +11,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hitl.errors import HitlError, Unavailable
 from hitl.policy.calls import Agent
+from hitl.stores.people import Person
 from hitl.stores.sqlite import SQLiteStore
 from hitl.wire.identity import Identity
 from hitl_operator.heads import AuditHeads
@@ -74,7 +75,7 @@ async def serve(options: argparse.Namespace) -> int:
                     namespace=home.namespace, namespace_uid=home.namespace_uid, cluster_uid=home.cluster_uid
                 ),
                 source=book,
-                verifier=SignatureVerifier(lambda: reviewers.now, home.cluster_uid),
+                verifier=SignatureVerifier(reviewers.now, home.cluster_uid),
                 keyring=keyring,
                 heads=AuditHeads(home.audit_heads),
                 metrics=HubMetrics(),
@@ -122,14 +123,14 @@ class _Watcher:
 
     async def look(self) -> None:
         """Policies and people, several times a second."""
-        version = 0
+        seen = (-1, -1)
         while True:
-            now = _now()
-            self._files.look(now)
-            people_changed = self._reviewers.look()
-            if people_changed or version != self._book.version:
-                version = self._book.version
-                self._check_manning()
+            self._files.look(_now())
+            people = self._reviewers.now()
+            versions = (self._book.version, self._reviewers.version)
+            if versions != seen:
+                seen = versions
+                self._check_manning(people)
                 self._hub.settler.look_at_all()
             await asyncio.sleep(LOOK_EVERY)
 
@@ -151,8 +152,8 @@ class _Watcher:
         except OSError as error:
             _log.error("audit-heads-unwritable", problem=error)
 
-    def _check_manning(self) -> None:
-        generation, people = self._book.generation, self._reviewers.now
+    def _check_manning(self, people: Mapping[str, Person] | None) -> None:
+        generation = self._book.generation
         if generation is None or people is None:
             return
         found = unmanned((entry.policy for entry in generation.entries if entry.policy is not None), people)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from grpc import aio
 
 from hitl.approvals.requests import (
@@ -137,7 +138,7 @@ class HubHere:
                 namespace=home.namespace, namespace_uid=home.namespace_uid, cluster_uid=home.cluster_uid
             ),
             source=self.book,
-            verifier=SignatureVerifier(lambda: self.reviewers.now, home.cluster_uid),
+            verifier=SignatureVerifier(self.reviewers.now, home.cluster_uid),
             keyring=open_keyring(home.keys),
             heads=AuditHeads(home.audit_heads),
             metrics=self.metrics,
@@ -160,8 +161,8 @@ class HubHere:
         """What the process does several times a second: twice, because a change must stand still for one look."""
         self.files.look(self._world.clock())
         self.files.look(self._world.clock())
-        if self.reviewers.look():
-            self.hub.settler.look_at_all()
+        self.reviewers.now()
+        self.hub.settler.look_at_all()
 
     def tick(self) -> None:
         """What its timer does when time has passed."""
@@ -446,3 +447,12 @@ async def counted(hub: HubHere, wanted: float, name: str, **labels: str) -> None
         return hub.count(name, **labels)
 
     await eventually(look, lambda found: found == wanted)
+
+
+async def logged(caplog: pytest.LogCaptureFixture, *words: str) -> None:
+    """Returns once one line of the log has all these words."""
+
+    async def look() -> bool:
+        return any(all(word in line for word in words) for line in caplog.messages)
+
+    await eventually(look, bool)

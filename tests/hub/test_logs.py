@@ -1,0 +1,51 @@
+"""Log lines: one line each, and text from outside cannot draw one of ours."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from hitl_operator.logs import Log, log_to, render
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """What a process would write to stderr; logging is as before afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    flags = logging.logThreads, logging.logProcesses, logging.logMultiprocessing, logging._srcfile
+    text = io.StringIO()
+    log_to(text)
+    yield text
+    root.handlers[:], root.level = handlers, level
+    logging.logThreads, logging.logProcesses, logging.logMultiprocessing, logging._srcfile = flags
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\nb", "a b=c", 'say "no"', "\x1b[2J", "\u202eevil", "zero\u200bwidth", "\udcff", "tab\there", "\x7f"],
+)
+def test_G1_a_value_cannot_begin_a_line_or_field_of_ours(text: str) -> None:
+    """G1: whatever is not plain is quoted and escaped, so a line stays one line of printable ASCII."""
+    line = render("opened", {"tool": text, "tier": "confirm"})
+    assert line.isascii()
+    assert line.isprintable()
+    assert line.startswith('opened tool="')
+    assert line.endswith('" tier=confirm')
+
+
+def test_empty_values_are_left_out_and_long_ones_cut() -> None:
+    """A line says what there is, at most two thousand characters of each value."""
+    assert render("x", {"a": "", "b": None, "c": 0}) == "x c=0"
+    assert len(render("x", {"a": "y" * 5000})) == len("x a=") + 2000
+
+
+def test_a_line_has_time_level_and_event(stream: io.StringIO) -> None:
+    """A line can be cut into time, level, event and fields; debug lines are left out by default."""
+    Log("hitl_operator.test").info("opened", handle="shop/refund-7f3kq")
+    Log("hitl_operator.test").debug("noise")
+    (line,) = stream.getvalue().splitlines()
+    time, level, event, field = line.split(" ")
+    assert time.endswith("Z")
+    assert (level, event, field) == ("INFO", "opened", "handle=shop/refund-7f3kq")
