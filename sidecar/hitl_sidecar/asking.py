@@ -14,7 +14,6 @@ from hitl.policy.calls import OnBehalfOf, ToolCall
 from hitl.policy.capabilities import capabilities_of, observe
 from hitl.policy.digest import digest_of, sameness_of
 from hitl.policy.escaping import as_plain, escape
-from hitl.policy.evaluation import redactor_of
 from hitl.policy.levels import infer_level
 from hitl.policy.redaction import Redactor
 from hitl.policy.spec import ToolDeclaration, ToolDefinition
@@ -95,7 +94,7 @@ def spec_of(
     if terms is None:
         raise ValueError(f"a verdict {verdict.action.word} holds nothing")
     agent = in_force.identity.agent
-    redactor = redactor_of(in_force.config, agent)
+    redactor = in_force.redactor
     declaration = declaration_of(in_force, call)
     preview = redactor.preview(
         call.arguments,

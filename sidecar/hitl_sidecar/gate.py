@@ -6,7 +6,9 @@ way is an answer too, and never ALLOWED (I2).
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 from hitl.approvals.messages import AgentOutcome, Answer
@@ -21,7 +23,7 @@ from hitl_sidecar.audit_log import AuditLog
 from hitl_sidecar.holding import Holding
 from hitl_sidecar.holds import FIRST_WITHIN, Caller
 from hitl_sidecar.judge import Judge
-from hitl_sidecar.metrics import GateMetrics
+from hitl_sidecar.metrics import GateMetrics, Labels
 from hitl_sidecar.permits import Permits
 from hitl_sidecar.programmed import Programmed
 from hitl_sidecar.recorder import Recorder
@@ -33,10 +35,23 @@ LARGE: Final = 64 * 1024
 # Of the caller's deadline, kept back so that the answer still reaches it (DESIGN 18, Clocks).
 _MARGIN_SHARE: Final = 0.1
 _MARGIN_MOST: Final = 2.0
-_MOST_KEPT: Final = 1024  # wire forms of verdicts that are the same for every call of a tool
+_MOST_KEPT: Final = 1024  # answers that are the same for every call of a tool
+_PERMIT_TAG: Final = gate_pb2.CheckResponse.PERMIT_FIELD_NUMBER << 3 | 2  # a string, whose length fits in one byte
 _FAILED: Final = Unavailable("INTERNAL", "the gate failed to evaluate this call; its log says why")
 
-Answered = gate_pb2.CheckResponse | Caller
+Remaining = Callable[[], float | None]
+"""Seconds until the caller's deadline; None: it set none. Only asked where somebody has to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it goes on the wire, with what is counted of it: action, outcome and policy."""
+
+    data: bytes
+    labels: Labels
+
+
+Answered = Reply | gate_pb2.CheckResponse | Caller
 """An answer, or a caller that waits for one."""
 
 
@@ -62,15 +77,10 @@ class Gate:
         self._metrics = metrics
         self._holding = holding
         self._scans = ThreadPoolExecutor(2, thread_name_prefix="scan")
-        self._wire: dict[int, tuple[Verdict, gate_pb2.Verdict]] = {}
+        self._ready: dict[int, tuple[Verdict, bytes, Labels]] = {}
 
-    def check(self, data: bytes, remaining: float | None) -> Answered:
-        """Answer a call, or say who waits.
-
-        Args:
-            data: a serialised `CheckRequest`.
-            remaining: seconds until the caller's deadline; None: it set none.
-        """
+    def check(self, data: bytes, remaining: Remaining) -> Answered:
+        """Answer a call, or say who waits. `data`: a serialised `CheckRequest`."""
         message = gate_pb2.ToolCall()
         try:
             request = request_of(data)
@@ -80,7 +90,7 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - every error is an answer, and none of them is ALLOWED (I2)
             return self._refusal(error, message)
 
-    async def check_large(self, data: bytes, remaining: float | None) -> Answered:
+    async def check_large(self, data: bytes, remaining: Remaining) -> Answered:
         """As `check`, for calls that take so long to search that others would have to wait."""
         message = gate_pb2.ToolCall()
         try:
@@ -115,14 +125,17 @@ class Gate:
         judged = self._judged(request)
         return Judged(judged.in_force, judged.call, judged.verdict, self._recorder.preview(judged))
 
-    def _act(self, data: bytes, request: gate_pb2.CheckRequest, judged: Judged, remaining: float | None) -> Answered:
+    def _act(self, data: bytes, request: gate_pb2.CheckRequest, judged: Judged, remaining: Remaining) -> Answered:
         if request.dry_run:
             return self._dry(judged)
         self._judge.count(judged.call, judged.verdict)
+        verdict = judged.verdict
         if not judged.needs_people:
+            if verdict.action is Action.ALLOW and not verdict.clarify and not judged.call.checkpoint:
+                return self._allow_at_once(judged)
             return self._answer(judged)
         wait = request.wait.ToTimedelta().total_seconds() if request.HasField("wait") else None
-        caller = _caller(judged.verdict, wait, remaining)
+        caller = _caller(verdict, wait, remaining())
         self._hold(data, judged, caller)
         return caller
 
@@ -132,7 +145,7 @@ class Gate:
         if verdict.clarify:
             self._judge.clarified(judged.in_force, judged.call)
             self._recorder.verdict(judged)
-            self._metrics.low_confidence.inc()
+            self._metrics.low_confidence += 1
             return gate_pb2.CheckResponse(
                 outcome=gate_pb2.OUTCOME_CLARIFY,
                 reason_code=verdict.reason_code,
@@ -142,27 +155,42 @@ class Gate:
             )
         if verdict.action is Action.DENY:
             self._recorder.verdict(judged)
-            response = answers.refused(verdict.reason_code, verdict.message, self._wire_of(verdict))
+            response = answers.refused(verdict.reason_code, verdict.message, verdict_to_proto(verdict))
             response.checkpoint = judged.call.checkpoint
             return response
         return self._allow(judged)
 
     def _allow(self, judged: Judged) -> gate_pb2.CheckResponse:
-        call, verdict = judged.call, judged.verdict
-        self._judge.charge(verdict)
+        """ALLOWED, once the limits are charged and the verdict is recorded."""
+        response = _allowed(judged.verdict)
+        response.permit = self._permit(judged)
+        response.checkpoint = judged.call.checkpoint
+        if judged.edited is not None:
+            response.arguments_json = judged.call.arguments_json
+        return response
+
+    def _allow_at_once(self, judged: Judged) -> Reply:
+        """As `_allow`, for what most calls are: all but the permit is the same for every call of a tool, so it is kept
+        serialised. Serialised messages that stand one after the other are one message (protobuf.dev, Encoding).
+        """
+        verdict = judged.verdict
+        kept = self._ready.get(id(verdict))
+        if kept is None or kept[0] is not verdict:
+            labels = (verdict.action.word, "allowed", verdict.rule.partition("#")[0])
+            kept = verdict, _allowed(verdict).SerializeToString(), labels
+            if not verdict.summary:
+                if len(self._ready) >= _MOST_KEPT:
+                    self._ready.clear()
+                self._ready[id(verdict)] = kept
+        permit = self._permit(judged).encode()
+        return Reply(b"%s%c%c%s" % (kept[1], _PERMIT_TAG, len(permit), permit), kept[2])
+
+    def _permit(self, judged: Judged) -> str:
+        call = judged.call
+        self._judge.charge(judged.verdict)
         self._recorder.verdict(judged)
         self._judge.allowed(judged.in_force, call)
-        response = gate_pb2.CheckResponse(
-            outcome=gate_pb2.OUTCOME_ALLOWED,
-            permit=self._permits.give(f"{call.server}/{call.tool}"),
-            reason_code=verdict.reason_code,
-            message=verdict.message,
-            verdict=self._wire_of(verdict),
-            checkpoint=call.checkpoint,
-        )
-        if judged.edited is not None:
-            response.arguments_json = call.arguments_json
-        return response
+        return self._permits.give(f"{call.server}/{call.tool}")
 
     def _hold(self, data: bytes, judged: Judged, caller: Caller) -> None:
         """Let the caller wait; where a reviewer changed the call meanwhile, for the call as it is now."""
@@ -233,17 +261,14 @@ class Gate:
         self._recorder.refusal("Deny", said.reason_code, said.message, server=message.server, tool=message.tool)
         return answers.of(said)
 
-    def _wire_of(self, verdict: Verdict) -> gate_pb2.Verdict:
-        """The wire form, kept where evaluation gives the same object again and again."""
-        kept = self._wire.get(id(verdict))
-        if kept is not None and kept[0] is verdict:
-            return kept[1]
-        wire = verdict_to_proto(verdict)
-        if verdict.action is Action.ALLOW and not verdict.summary:
-            if len(self._wire) >= _MOST_KEPT:
-                self._wire.clear()
-            self._wire[id(verdict)] = verdict, wire
-        return wire
+
+def _allowed(verdict: Verdict) -> gate_pb2.CheckResponse:
+    return gate_pb2.CheckResponse(
+        outcome=gate_pb2.OUTCOME_ALLOWED,
+        reason_code=verdict.reason_code,
+        message=verdict.message,
+        verdict=verdict_to_proto(verdict),
+    )
 
 
 def _caller(verdict: Verdict, wait: float | None, remaining: float | None) -> Caller:

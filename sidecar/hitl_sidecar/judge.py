@@ -6,6 +6,7 @@ from typing import Final
 from hitl.policy.calls import ToolCall
 from hitl.policy.evaluation import evaluate, sightings
 from hitl.policy.history import History
+from hitl.policy.ledger import Sightings
 from hitl.policy.verdicts import Verdict
 from hitl_sidecar import asking
 from hitl_sidecar.declared import DeclaredTools
@@ -13,6 +14,7 @@ from hitl_sidecar.ledger_file import LedgerFile
 from hitl_sidecar.programmed import InForce
 
 FLOODED: Final = "FLOOD"
+_NOTHING: Final = Sightings()
 
 
 class Judge:
@@ -49,7 +51,10 @@ class Judge:
 
     def allowed(self, in_force: InForce, call: ToolCall) -> None:
         """A call was ALLOWED: what it shows is no longer novel, and what it returns may taint the pod (A6)."""
-        seen = sightings(in_force.config, call, agent=in_force.identity.agent, definition=self._declared.get(call.name))
+        seen = _NOTHING
+        if in_force.minds_novelty:
+            definition = self._declared.get(call.name)
+            seen = sightings(in_force.config, call, agent=in_force.identity.agent, definition=definition)
         self._store.ledger.record_allowed(call.name, seen, self._clock())
         if not self.tainted:
             declaration = asking.declaration_of(in_force, call)

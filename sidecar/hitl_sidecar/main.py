@@ -28,7 +28,8 @@ from hitl_sidecar.holding import Holding
 from hitl_sidecar.hub import Hub
 from hitl_sidecar.judge import Judge
 from hitl_sidecar.ledger_file import LedgerFile
-from hitl_sidecar.metrics import GateMetrics
+from hitl_sidecar.metrics import GateMetrics, Readings
+from hitl_sidecar.metrics_server import MetricsServer
 from hitl_sidecar.options import Options, parse
 from hitl_sidecar.permits import Permits
 from hitl_sidecar.programmed import InForce, Programmed
@@ -65,13 +66,14 @@ async def serve(options: Options) -> int:
     """Bring everything up, serve, take everything down. HitlError: why it cannot serve."""
     sidecar = Sidecar(options)
     path = SocketPath(options.socket)
+    metrics = MetricsServer(sidecar.metrics)
     stopped = _stop_signals()
     sidecar.server.bind(path)
     try:
         if options.tcp is not None:
             log.info("listening on 127.0.0.1:%d too", sidecar.server.bind_tcp(options.tcp))
         if options.metrics_port is not None:
-            log.info("metrics: http://127.0.0.1:%d/metrics", sidecar.metrics.serve(options.metrics_port))
+            log.info("metrics: http://127.0.0.1:%d/metrics", await metrics.start(options.metrics_port))
         await sidecar.server.start()
         log.info("listening on %s", options.socket)
         tasks = [asyncio.create_task(step) for step in sidecar.runs()]
@@ -93,6 +95,7 @@ async def serve(options: Options) -> int:
             for task in [*tasks, *ends]:
                 task.cancel()
             await asyncio.gather(*tasks, *ends, return_exceptions=True)
+            await metrics.stop()
             await sidecar.close()
     finally:
         path.release()
@@ -187,7 +190,7 @@ class Sidecar:
         )
         self.server = GateServer(service, self._can_decide)
         self.audit.on_failure = self.holding.end_all
-        self.metrics.watch(
+        self.metrics.readings = Readings(
             config_age=lambda: self.programmed.age,
             audit_error=lambda: self.audit.error,
             waiting=self.holding.waiting,

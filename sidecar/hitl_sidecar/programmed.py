@@ -12,7 +12,9 @@ import orjson
 from hitl.errors import InvalidInput, Unavailable
 from hitl.policy.config import SCHEMA, compile_config, revision_of
 from hitl.policy.digest import KEY_BYTES
-from hitl.policy.spec import Config
+from hitl.policy.evaluation import redactor_of
+from hitl.policy.redaction import Redactor
+from hitl.policy.spec import Config, Policy
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity, identity_from_proto
 
@@ -23,11 +25,15 @@ class InForce:
 
     Attributes:
         keys: the namespace's keys by id; never logged.
+        redactor: hides secrets for this pod.
+        minds_novelty: some policy asks what was seen before: hosts, and values of watched arguments.
     """
 
     config: Config
     identity: Identity
     keys: Mapping[str, bytes] = field(repr=False)
+    redactor: Redactor
+    minds_novelty: bool
 
     @property
     def key(self) -> bytes:
@@ -104,7 +110,13 @@ class Programmed:
             raise InvalidInput(f"a namespace key does not have {KEY_BYTES} bytes")
         if config.key_id not in keys:
             raise InvalidInput(f"the config wants key {config.key_id!r}, which was not sent along")
-        return InForce(config, identity, keys)
+        return InForce(
+            config,
+            identity,
+            keys,
+            redactor=redactor_of(config, identity.agent),
+            minds_novelty=any(map(_minds_novelty, (*config.policies, *config.baseline))),
+        )
 
     def _check_place(self, document: Mapping[str, object], identity: Identity) -> None:
         """A config is for one namespace of one cluster, and a sidecar never moves (SECURITY H1)."""
@@ -126,6 +138,11 @@ class Programmed:
         ):
             if now != was:
                 raise InvalidInput(f"the hub says {what} {now!r}, until now it was {was!r}: another hub answers")
+
+
+def _minds_novelty(policy: Policy) -> bool:
+    raisers = policy.raisers
+    return bool(raisers.watched) or raisers.novelty is not None or raisers.anomaly is not None
 
 
 def _compile(document: dict[str, object]) -> tuple[str, Config]:

@@ -10,7 +10,6 @@ from hitl.audit import RecordKind
 from hitl.policy.actions import Action
 from hitl.policy.calls import ToolCall
 from hitl.policy.escaping import as_plain
-from hitl.policy.evaluation import redactor_of
 from hitl.policy.redaction import Preview
 from hitl.policy.verdicts import Verdict
 from hitl.v1 import hub_pb2
@@ -82,7 +81,7 @@ class Recorder:
     def preview(judged: Judged) -> Preview:
         """What a record shows of the arguments; pure, so a thread may do it for a large call."""
         in_force, verdict = judged.in_force, judged.verdict
-        return redactor_of(in_force.config, in_force.identity.agent).preview(
+        return in_force.redactor.preview(
             judged.call.arguments,
             in_force.config.settings.preview_bytes,
             verdict.shown,

@@ -138,7 +138,7 @@ class Releaser:
         digest = asking.digest(in_force, call, hold.key_id)
         if digest != hold.digest:
             # Not the call any more that people saw: its tool changed meanwhile (I7).
-            self._metrics.digest_mismatches.inc()
+            self._metrics.digest_mismatches += 1
             await self._ask_anew(hold, "the tool behind the call changed while it waited", hold.edited)
             return
         edited = hold.edited
@@ -195,7 +195,7 @@ class Releaser:
                 hold.ready_state = None
                 hold.release_over()
             case _:
-                self._metrics.digest_mismatches.inc()
+                self._metrics.digest_mismatches += 1
                 trouble = Unavailable(answer.reason_code or "RELEASE_REFUSED", answer.message or "the hub refused it")
                 self._end(hold, "unavailable", answers.unavailable(trouble, hold.handle))
 

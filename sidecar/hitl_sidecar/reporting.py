@@ -3,7 +3,6 @@
 import logging
 
 from hitl.errors import HitlError, InvalidInput
-from hitl.policy.evaluation import redactor_of
 from hitl.v1 import gate_pb2
 from hitl.wire.requests import result_from_proto
 from hitl_sidecar.hub import Hub
@@ -55,9 +54,8 @@ class Reports:
         if not request.HasField("output_json"):
             return response
         in_force = self._programmed.current()
-        redactor = redactor_of(in_force.config, in_force.identity.agent)
         try:
-            shown, findings = redactor.redact_json(request.output_json)
+            shown, findings = in_force.redactor.redact_json(request.output_json)
         except InvalidInput:
             response.withheld_message = _WITHHELD
             return response

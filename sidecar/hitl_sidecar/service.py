@@ -18,7 +18,7 @@ from hitl.policy.escaping import as_plain
 from hitl.v1 import gate_pb2
 from hitl_sidecar.awaiting import await_request
 from hitl_sidecar.declared import DeclaredTools
-from hitl_sidecar.gate import LARGE, Gate
+from hitl_sidecar.gate import LARGE, Gate, Reply
 from hitl_sidecar.hold_stream import HoldStream
 from hitl_sidecar.holds import Caller
 from hitl_sidecar.hub import Hub
@@ -63,11 +63,7 @@ class GateService:
 
     def handler(self) -> Any:
         """What a server registers."""
-        methods = {
-            "Check": grpc.unary_unary_rpc_method_handler(
-                self.check, response_serializer=gate_pb2.CheckResponse.SerializeToString
-            )
-        }
+        methods = {"Check": grpc.unary_unary_rpc_method_handler(self.check)}
         for name, method, request, response in (
             ("Await", self.await_, gate_pb2.AwaitRequest, gate_pb2.AwaitResponse),
             ("Cancel", self.cancel, gate_pb2.CancelRequest, gate_pb2.CancelResponse),
@@ -80,30 +76,32 @@ class GateService:
             )
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
-    async def check(self, data: bytes, context: Any) -> gate_pb2.CheckResponse:
+    async def check(self, data: bytes, context: Any) -> bytes:
         """Decide a call; wait for people where the policy says so."""
         started = perf_counter()
         metrics = self._metrics
-        metrics.count_started("Check")
+        metrics.started["Check"] += 1
         if len(data) < LARGE:
-            answered = self._gate.check(data, context.time_remaining())
+            answered = self._gate.check(data, context.time_remaining)
         else:
-            answered = await self._gate.check_large(data, context.time_remaining())
-        if isinstance(answered, Caller):
+            answered = await self._gate.check_large(data, context.time_remaining)
+        if isinstance(answered, Reply):
+            reply = answered
+        elif isinstance(answered, Caller):
             try:
-                response = await answered.future
+                reply = _reply(await answered.future)
             except asyncio.CancelledError:
                 if answered.hold is not None:
                     answered.hold.leave(answered)
-                metrics.count_handled("Check", "CANCELLED")
+                metrics.handled["Check", "CANCELLED"] += 1
                 raise
         else:
-            response = answered
+            reply = _reply(answered)
+        if not isinstance(answered, Caller):
             metrics.check_duration.observe(perf_counter() - started)
-        verdict = response.verdict
-        metrics.count_check(_ACTIONS[verdict.action], _OUTCOMES[response.outcome], verdict.rule.partition("#")[0])
-        metrics.count_handled("Check", "OK")
-        return response
+        metrics.checks[reply.labels] += 1
+        metrics.handled["Check", "OK"] += 1
+        return reply.data
 
     async def await_(self, request: gate_pb2.AwaitRequest, context: Any) -> gate_pb2.AwaitResponse:
         """Follow a request without holding its call."""
@@ -157,23 +155,29 @@ class GateService:
         """Counts a method, and turns what it raises into a status: whoever gets one was given no answer."""
 
         async def handle(request: Any, context: Any) -> Any:
-            self._metrics.count_started(name)
+            self._metrics.started[name] += 1
             try:
                 response = await method(request, context)
             except asyncio.CancelledError:
-                self._metrics.count_handled(name, "CANCELLED")
+                self._metrics.handled[name, "CANCELLED"] += 1
                 raise
             except Exception as error:
                 code = _status_of(error)
-                self._metrics.count_handled(name, code.name)
+                self._metrics.handled[name, code.name] += 1
                 if code is grpc.StatusCode.INTERNAL:
                     log.exception("%s failed", name)
                 await context.abort(code, as_plain(str(error)) or "the gate failed; its log says why")
                 raise AssertionError("abort raises") from error
-            self._metrics.count_handled(name, "OK")
+            self._metrics.handled[name, "OK"] += 1
             return response
 
         return handle
+
+
+def _reply(response: gate_pb2.CheckResponse) -> Reply:
+    verdict = response.verdict
+    labels = (_ACTIONS[verdict.action], _OUTCOMES[response.outcome], verdict.rule.partition("#")[0])
+    return Reply(response.SerializeToString(), labels)
 
 
 def _status_of(error: Exception) -> grpc.StatusCode:
