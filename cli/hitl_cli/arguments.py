@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hitl_cli.lines import Line, cut, line, wrapped
+from rich.cells import cell_len
+
+from hitl_cli.lines import Line, cut, line, padded, shown, wrapped
 
 # How much of one value is shown without --full (UX 1).
 SHOWN = 1000
@@ -65,7 +67,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], width: int, *, 
         for sign, side in (("-", before), ("+", after)):
             if name in side:
                 value = wrapped(text_of(side[name]), 10_000)
-                shown = f"{indent}{sign} {cut(name, size).ljust(size)}   {'⏎'.join(value)}"
+                shown = f"{indent}{sign} {padded(name, size)}   {'⏎'.join(value)}"
                 lines.append(line(cut(shown, width)))
     return lines
 
@@ -79,11 +81,11 @@ def differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _name_size(arguments: Mapping[str, Any]) -> int:
-    return min(max((len(name) for name in arguments), default=0), _WIDEST_NAME)
+    return min(max((cell_len(shown(name)) for name in arguments), default=0), _WIDEST_NAME)
 
 
 def _named(name: str, value: str, size: int, width: int) -> list[Line]:
-    first = f"  {cut(name, size).ljust(size)}   "
+    first = f"  {padded(name, size)}   "
     pieces = wrapped(value, width - len(first))
     if len(pieces) == 1:
         return [line(first, pieces[0])]

@@ -194,7 +194,8 @@ def _entry_of(request: ApprovalRequest, decision: Decision) -> Verified | None:
 
 def _is_settled(request: ApprovalRequest, decision: Decision) -> bool:
     """Whether looking longer would tell nothing new."""
-    if request.status.state.is_terminal:
+    # Where somebody holds the call, Approved and Consumed are one write: Approved alone says that nobody does.
+    if request.status.state is not State.PENDING:
         return True
     entry = _entry_of(request, decision)
     if entry is None:

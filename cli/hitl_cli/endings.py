@@ -16,6 +16,13 @@ def state_at(request: ApprovalRequest, now: datetime) -> State:
     return request.status.state
 
 
+def ended_at(request: ApprovalRequest, now: datetime) -> datetime:
+    """When it was decided or ended; for one that still waits, `now`."""
+    if request.status.resolved_time is not None:
+        return request.status.resolved_time
+    return now if state_at(request, now) is State.PENDING else deadline_of(request)
+
+
 def ending(request: ApprovalRequest, now: datetime) -> str:
     """What became of it, continuing a sentence that began with its name."""
     status = request.status

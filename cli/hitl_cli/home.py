@@ -1,7 +1,9 @@
 """The home directory of a standalone control plane: what lies where, and what to type when it is not there."""
 
+import contextlib
 import json
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +97,13 @@ class Home:
                 "Another home: --home DIR or HITL_HOME"
             )
         return self.database
+
+    def need_nobody(self) -> None:
+        """Refuse a home that somebody serves: asked whether they are ready, the old ones would answer for the new."""
+        for path, who in ((self.hub_socket, "a control plane"), (self.gate_socket, "a sidecar")):
+            with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+                probe.connect(str(path))
+                raise HitlError(f"{who} serves {path} already; end it first, or choose another home: --home DIR")
 
     def need_socket_room(self) -> None:
         """Refuse a home whose sockets the kernel could not bind."""

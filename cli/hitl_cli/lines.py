@@ -83,6 +83,11 @@ def cut(text: str, width: int) -> str:
     return set_cell_size(text, max(width - 1, 0)).rstrip() + "…"
 
 
+def padded(text: str, width: int) -> str:
+    """`text` made safe, in exactly `width` cells."""
+    return set_cell_size(cut(shown(text), width), width)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table; at most one is `cut` to the width, it stands last and is never dropped."""

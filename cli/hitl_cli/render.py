@@ -112,6 +112,7 @@ def _print(stream: TextIO, lines: Iterable[Line]) -> None:
     if not stream.isatty():
         for each in lines:
             print(safe(each).plain, file=stream)
+        stream.flush()  # whoever reads a feed through a pipe waits for each line
         return
     console = _console(stream)
     for each in lines:

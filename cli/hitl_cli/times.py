@@ -4,6 +4,9 @@ from datetime import datetime, timedelta
 
 from hitl.policy.durations import format_duration
 
+# Below this tenths of a second matter to whoever waits for an answer.
+_SHORT = 10.0
+
 
 def since(moment: datetime, now: datetime) -> str:
     """How long ago, e.g. ``4m``; a moment in the future is ``0s``."""
@@ -23,5 +26,6 @@ def clock(moment: datetime, now: datetime) -> str:
 
 
 def took(length: timedelta) -> str:
-    """A short length of time, e.g. ``0.2s``; a negative one, from two clocks that differ, is ``0.0s``."""
-    return f"{max(length.total_seconds(), 0):.1f}s"
+    """A length of time, e.g. ``0.2s`` or ``48s``; a negative one, from two clocks that differ, is ``0.0s``."""
+    seconds = max(length.total_seconds(), 0)
+    return f"{seconds:.1f}s" if seconds < _SHORT else format_duration(int(seconds))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.homes import AHome
+from hitl_cli.processes import Programs
 
 
 @pytest.fixture
@@ -16,3 +17,30 @@ def home() -> Iterator[AHome]:
     path = Path(tempfile.mkdtemp(prefix="hitl-cli-", dir="/tmp"))
     yield AHome(path)
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def decided_home() -> Iterator[AHome]:
+    """A home whose control plane runs: votes are verified and counted by the real one, for a whole file of tests.
+
+    ana and cleo lead support, bo is a manager; tests take request names that nobody else uses.
+    """
+    path = Path(tempfile.mkdtemp(prefix="hitl-cli-", dir="/tmp"))
+    home = AHome(path).people(ana=("support-leads",), cleo=("support-leads",), bo=("managers",))
+    (path / "policies").mkdir()
+    (path / "policies" / "support.yaml").write_text(POLICY)
+    with Programs() as programs:
+        hub = programs.start("hub", "hitl_operator.standalone", ["--home", str(path), "-f", str(path / "policies")])
+        hub.wait_until_serving(path / "hub.sock")
+        yield home
+    shutil.rmtree(path, ignore_errors=True)
+
+
+POLICY = """\
+apiVersion: hitl.dev/v1alpha1
+kind: AgentPolicy
+metadata: {name: support}
+spec:
+  rules:
+  - {name: refunds, action: Confirm, tools: [stripe/create_refund], reviewers: [support-leads]}
+"""

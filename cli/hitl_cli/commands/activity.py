@@ -2,14 +2,13 @@
 
 import itertools
 from collections.abc import Iterable
-from datetime import datetime
 
 import click
 
 from hitl.audit import AuditRecord
 from hitl_cli.exits import Exit
 from hitl_cli.feed import Feed, agent_of, is_verdict, why_of
-from hitl_cli.lines import cut, line, word
+from hitl_cli.lines import cut, line, padded, word
 from hitl_cli.options import home_option, output_option, pass_session
 from hitl_cli.render import Output
 from hitl_cli.session import Session
@@ -17,6 +16,10 @@ from hitl_cli.times import clock
 
 # What people were not asked about and may want to know. Allow is the quiet rest; held calls are in `list`.
 _TOLD = frozenset({"Notify", "Deny", "Clarify", "Invalid", "Unavailable"})
+
+
+# Cells of the columns: a feed cannot wait for its widest row.
+_ACTION, _AGENT, _WHY, _LEAST = 11, 12, 20, 20
 
 
 @click.command("activity", short_help="What ran, or was refused, without asking anyone.")
@@ -56,14 +59,13 @@ def _wanted_of(feed: Feed, *, every: bool) -> Iterable[AuditRecord]:
 
 
 def _print(session: Session, record: AuditRecord) -> None:
-    now: datetime = session.now()
-    start = [clock(record.time, now), record.decision.ljust(11), agent_of(record).ljust(10), why_of(record).ljust(18)]
-    what = record.summary or record.tool
-    room = session.screen.width - sum(map(len, start)) - 3 * len(start)
-    session.screen.data(
-        line(start[0], "   ", word(record.decision), " " * (len(start[1]) - len(record.decision)), "   ")
-        + line(start[2], "   ", start[3], "   ", cut(what, max(room, 20)))
+    action = record.decision
+    start = line(
+        *(clock(record.time, session.now()), "   ", word(action), " " * (_ACTION - len(action) + 3)),
+        *(padded(agent_of(record), _AGENT), "   ", padded(why_of(record), _WHY), "   "),
     )
+    what = record.summary or record.tool
+    session.screen.data(line(start, cut(what, max(session.screen.width - start.cell_len, _LEAST))))
 
 
 def _print_json(session: Session, records: Iterable[AuditRecord]) -> None:

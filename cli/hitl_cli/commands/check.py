@@ -51,12 +51,12 @@ def _lines(found: Found, places: int, width: int) -> list[Line]:
     severity = "error" if found.is_error else "warning"
     tint = Tint.REFUSED if found.is_error else Tint.CONFIRM
     place = found.place.ljust(places)
-    head = line(f"{place}  ", tinted(severity, tint), " " * (9 - len(severity)), f"{found.code}  ")
+    head = line(f"{place}  ", tinted(severity, tint), " " * (9 - len(severity)), found.code)
     size = len(place) + 2 + 9 + len(found.code) + 2
     # A deep path leaves little room beside it: then the message starts below.
     indent = size if width - size >= _LEAST_MESSAGE else 4
     first, *rest = wrapped(found.message, width - indent)
-    lines: list[Line] = [line(head, first)] if indent == size else [head, " " * indent + first]
+    lines: list[Line] = [line(head, "  ", first)] if indent == size else [head, " " * indent + first]
     return [*lines, *(" " * indent + piece for piece in rest)]
 
 

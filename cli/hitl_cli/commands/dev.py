@@ -44,6 +44,7 @@ command.add_command(dev_reviewer.command)
 
 def _run(session: Session, home: Home, policies: Path, settings: Path | None, tcp: str | None) -> Exit:
     home.need_socket_room()
+    home.need_nobody()
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _ended_by_signals(), Programs() as programs:
         try:
