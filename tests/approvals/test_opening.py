@@ -115,6 +115,9 @@ def test_D3_after_an_edit_the_call_id_comes_back_with_the_edited_calls_digest() 
     found = opened(edited, cancelled(BY_ID, CancelReason.SUPERSEDED), supersedes=True)
     assert found == Create("r-1", replace(edited, earlier="r-0"))
     assert isinstance(opened(edited, cancelled(BY_ID, CancelReason.WITHDRAWN), supersedes=True), Refuse)
+    asked_before = [expired(BY_ID), cancelled(BY_ID, CancelReason.SUPERSEDED)]
+    assert isinstance(opened(edited, *asked_before, supersedes=True), Create)
+    assert isinstance(opened(edited, *reversed(asked_before), supersedes=True), Refuse)
 
 
 def test_D3_the_call_as_it_was_before_the_edit_is_told_of_the_edit() -> None:

@@ -18,7 +18,7 @@ def widen(requirements: Iterable[Requirement], steps: Sequence[EscalationStep]) 
     A step adds its groups to the requirements of its own policy (`origin`) and to no other's: who escalates in the
     team's policy must not dilute the cluster's. Places, second factors and a requirement that anyone may meet stay.
     """
-    return tuple(_widened(requirement, steps) for requirement in requirements)
+    return tuple(_widened(requirement, steps) for requirement in requirements) if steps else tuple(requirements)
 
 
 def _widened(requirement: Requirement, steps: Sequence[EscalationStep]) -> Requirement:

@@ -74,7 +74,7 @@ def open_or_attach(
         now: aware, UTC.
         supersedes: the request that stood for this call was just superseded: attach to none but its successor.
     """
-    n, named = 0, spec.earlier
+    n, named, another = 0, spec.earlier, ""
     while (standing := find(name_of(n))) is not None:
         # Another principal's request is passed by: a rare accident of names, or one of a ServiceAccount it had before.
         if may_touch(standing.spec, service_account=spec.service_account, workload=spec.workload):
@@ -82,7 +82,10 @@ def open_or_attach(
             if met is not None:
                 return met
             named = standing.name
+            another = standing.name if _was_another(spec, standing) else ""
         n += 1
+    if another:
+        return Refuse(call_id_reused(another), another)
     tool = f"{spec.call.server}/{spec.call.tool}"
     if refused := refusal(earlier, spec.sameness, tool, now, spec.denial_cooldown):
         return Refuse(cooled_down(refused), refused.earlier.name)
@@ -112,11 +115,9 @@ def _meet(spec: RequestSpec, standing: ApprovalRequest, now: datetime, *, supers
     same = there.digest == spec.digest
     by_call_id = bool(spec.call.call_id) and there.key == spec.key
     if state.is_terminal:
-        made_way = _made_way(standing)
-        if by_call_id and not same and made_way is None:
-            return Refuse(call_id_reused(standing.name), standing.name)
         if by_call_id and state is State.CONSUMED:
-            return Refuse(already_released(standing), standing.name)
+            return Refuse(already_released(standing) if same else call_id_reused(standing.name), standing.name)
+        made_way = _made_way(standing)
         edit = tally(standing, requirements_in_force(standing)).wanted if made_way and same and not supersedes else None
         if made_way and edit and (by_call_id or now < made_way + timedelta(seconds=spec.denial_cooldown)):
             return Refuse(cancelled(CancelReason.SUPERSEDED, standing.name, edit=edit), standing.name)
@@ -124,6 +125,12 @@ def _meet(spec: RequestSpec, standing: ApprovalRequest, now: datetime, *, supers
     if not same:
         return None if supersedes or not by_call_id else Refuse(call_id_reused(standing.name), standing.name)
     return Attach(standing) if not supersedes or _is_successor(spec, there) else None
+
+
+def _was_another(spec: RequestSpec, ended: ApprovalRequest) -> bool:
+    """Whether the call_id stood for another call when it was last asked for, and did not make way for this one."""
+    by_call_id = bool(spec.call.call_id) and ended.spec.key == spec.key
+    return by_call_id and ended.spec.digest != spec.digest and _made_way(ended) is None
 
 
 def _made_way(standing: ApprovalRequest) -> datetime | None:
