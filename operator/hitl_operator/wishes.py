@@ -4,6 +4,7 @@ The sidecar redacts and escapes; the hub does not trust it to have done so, and 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ _LARGEST_SPEC = 128 << 10  # bytes; a preview of 16 KiB, its JSON escapes and ev
 _LONGEST_TEXT = 4096  # characters of any text without a bound of its own
 _MOST_ITEMS = 64  # of any list
 # Characters; the preview's bound is in bytes and stands in the settings.
-_LONGEST = {
+_LONGEST: Mapping[str | None, int] = {
     "summary": 160,
     "sessionID": 256,
     "key": 256,
@@ -75,17 +76,20 @@ def _check_texts(document: dict[str, Any]) -> None:
     On the way of every hold, so it walks without recursion, and makes paths only once something is to be refused.
     """
     waiting: list[Any] = [document]
+    texts: list[str] = []
+    is_fit = True
     while waiting:
         value = waiting.pop()
-        members = value.items() if isinstance(value, dict) else (("", item) for item in value)
-        if len(value) > _MOST_ITEMS:
-            raise InvalidInput(_refusal(document))
-        for key, item in members:
+        is_fit = is_fit and len(value) <= _MOST_ITEMS
+        for key, item in value.items() if isinstance(value, dict) else ((None, item) for item in value):
             if isinstance(item, str):
-                if len(item) > _LONGEST.get(key, _LONGEST_TEXT) or not plain(item):
-                    raise InvalidInput(_refusal(document))
+                texts.append(item)
+                is_fit = is_fit and len(item) <= _LONGEST.get(key, _LONGEST_TEXT)
             elif isinstance(item, dict | list):
                 waiting.append(item)
+    # One look at all of them: a text begins after a space, where a combining mark shows as plainly as at a beginning.
+    if not is_fit or not plain(" ".join(texts)):
+        raise InvalidInput(_refusal(document))
 
 
 def _refusal(value: Any, path: str = "spec", key: str = "") -> str:
