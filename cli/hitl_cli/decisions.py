@@ -10,7 +10,7 @@ from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind
 from hitl.errors import HitlError, NoLongerPending, NotFound
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.answers import Answer, Choice, Failure, Skip, print_many, print_one
-from hitl_cli.deciding import Reviewer, Wish
+from hitl_cli.deciding import Recorded, Reviewer, Wish
 from hitl_cli.edit import patch_of
 from hitl_cli.endings import deciders
 from hitl_cli.exits import Exit
@@ -24,27 +24,39 @@ _USUAL = 3
 
 def decide(session: Session, choice: Choice) -> Exit:
     """Carry it out and print what came of it: one request in full, several in one line each."""
-    return asyncio.run(_decide(session, choice))
+    everything = asyncio.run(_read(session))
+    requests = _meant(everything, choice)
+    reviewer = Reviewer(session.home, session.need_person(), session.people(), session.now)
+    alone = len(requests) == 1 and not choice.group
+    if alone:
+        reviewer.check(requests[0], choice.kind)
+    # Outside the event loop: there Ctrl-C at the question would only be seen after the answer.
+    wish = _wish(session, choice, requests, everything)
+    if alone:
+        return print_one(session, choice, asyncio.run(_record(session, reviewer, requests[0], wish)))
+    return print_many(session, choice, asyncio.run(_record_all(session, choice, reviewer, requests, wish)))
 
 
-async def _decide(session: Session, choice: Choice) -> Exit:
+async def _read(session: Session) -> list[ApprovalRequest]:
     async with session.open_store() as store:
-        everything = await store.list(session.namespace)
-        requests = _meant(everything, choice)
-        reviewer = Reviewer(session.home, session.need_person(), session.people(), session.now)
-        alone = len(requests) == 1 and not choice.group
-        if alone:
-            reviewer.check(requests[0], choice.kind)
-        wish = _wish(session, choice, requests, everything)
-        if alone:
-            return print_one(session, choice, await reviewer.record(store, requests[0], wish))
-        answers = await asyncio.gather(
+        return await store.list(session.namespace)
+
+
+async def _record(session: Session, reviewer: Reviewer, request: ApprovalRequest, wish: Wish) -> Recorded:
+    async with session.open_store() as store:
+        return await reviewer.record(store, request, wish)
+
+
+async def _record_all(
+    session: Session, choice: Choice, reviewer: Reviewer, requests: Sequence[ApprovalRequest], wish: Wish
+) -> list[Answer]:
+    async with session.open_store() as store:
+        return await asyncio.gather(
             *(
                 _one_of_many(reviewer, store, each, wish, skip=_reason_to_skip(choice, each, requests[0]))
                 for each in requests
             )
         )
-    return print_many(session, choice, answers)
 
 
 def _meant(everything: Sequence[ApprovalRequest], choice: Choice) -> list[ApprovalRequest]:
