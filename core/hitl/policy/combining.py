@@ -65,7 +65,8 @@ def _combined(spoken: tuple[Judgement, ...], situation: Situation, trace: Trace 
     reasons = list(dict.fromkeys(reason for judgement in (decider, *spoken) for reason in judgement.reasons))
     advice = decider.advice
     holding = [(judgement, bound) for judgement, bound in zip(spoken, bounds, strict=True) if bound.holds]
-    hidden = _hidden(situation, [judgement.voice for judgement, _ in holding]) if action.holds else None
+    judged = _judged(spoken)
+    hidden = _hidden(situation, [judgement.voice for judgement, _ in holding], judged) if action.holds else None
     if hidden is not None and hidden[0] > action:
         action, code, explanation = hidden
         factors.append(Factor("redaction", 0, explanation))
@@ -97,7 +98,7 @@ def _combined(spoken: tuple[Judgement, ...], situation: Situation, trace: Trace 
         recorded_as=runs_as,
         charges=tuple(charge for judgement in spoken for charge in judgement.charges),
         redactions=situation.preview.findings if shown else (),
-        shown=_looked_at(spoken) if shown else (),
+        shown=judged if shown else (),
         revision=situation.plan.config.revision,
     )
 
@@ -125,9 +126,9 @@ def _decider(spoken: tuple[Judgement, ...], bounds: list[Action], action: Action
     return next((each for each in binding if each.candidate is not None and each.scored is None), binding[0])
 
 
-def _hidden(situation: Situation, holding: list[Voice]) -> tuple[Action, str, str] | None:
+def _hidden(situation: Situation, holding: list[Voice], judged: tuple[str, ...]) -> tuple[Action, str, str] | None:
     """What it means that a reviewer would not see everything (SECURITY G2): (least action, code, explanation)."""
-    previews = list(situation.previews(holding))
+    previews = list(situation.previews(holding, judged))
     if any(preview.oversize for preview in previews):
         size = situation.plan.config.settings.preview_bytes
         text = f"the arguments do not fit whole into the {size} bytes that a reviewer is shown"
@@ -146,11 +147,6 @@ def _effects(spoken: tuple[Judgement, ...], situation: Situation) -> tuple[str, 
     return tuple(dict.fromkeys(str(effect) for effects in (*rules, declared) for effect in effects))
 
 
-def _looked_at(spoken: tuple[Judgement, ...]) -> tuple[str, ...]:
-    looked_at: set[str] = set()
-    for judgement in spoken:
-        if judgement.candidate is not None:
-            looked_at |= judgement.candidate.looks_at
-            if judgement.candidate.rule.limit is not None and judgement.candidate.rule.limit.sum_of:
-                looked_at.add(judgement.candidate.rule.limit.sum_of)
-    return tuple(sorted(looked_at))
+def _judged(spoken: tuple[Judgement, ...]) -> tuple[str, ...]:
+    candidates = [judgement.candidate for judgement in spoken if judgement.candidate is not None]
+    return tuple(sorted({where for candidate in candidates for where in candidate.judges}))

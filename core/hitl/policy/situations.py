@@ -107,22 +107,26 @@ class Situation:
             self._preview = self._previewed(self.plan.redactor)
         return self._preview
 
-    def previews(self, voices: Iterable[Voice]) -> Iterator[Preview]:
-        """What is shown, and what would be by the built-in redaction and by each of these policies alone. What one
-        policy hides may make room for what another finds too much; each must be asked by itself (I15).
+    def previews(self, voices: Iterable[Voice], shown: tuple[str, ...]) -> Iterator[Preview]:
+        """What reviewers see, with the values that rules went by in the clear; and what they would see by the built-in
+        redaction and by each of these policies alone. What one policy hides may make room for what another finds too
+        much, so each is asked by itself (I15).
         """
         asked = {self.plan.redactor}
         yield self.preview
+        if shown and self.preview.findings:
+            yield self._previewed(self.plan.redactor, shown)
         for redactor in (compile_redaction(()), *(compile_redaction(voice.hides) for voice in voices)):
             if redactor not in asked:
                 asked.add(redactor)
                 yield self._previewed(redactor)
 
-    def _previewed(self, redactor: Redactor) -> Preview:
+    def _previewed(self, redactor: Redactor, shown: tuple[str, ...] = ()) -> Preview:
         definition = self.tool.definition
         return redactor.preview(
             self.call.arguments,
             self.plan.config.settings.preview_bytes,
+            shown,
             # Whose words these are: a listed server's tool names its arguments, an unlisted one's agent does.
             declared=definition.argument_names if definition is not None and self.tool.server is not None else (),
             rendered=self.call.arguments_json,

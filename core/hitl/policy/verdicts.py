@@ -153,7 +153,7 @@ class Verdict:
         charges: limits to charge when the call is ALLOWED.
         score_otherwise: the score that a rule made unnecessary, for `explain`; None where it was not computed.
         redactions: names of the redaction patterns that matched the arguments; empty where nobody is shown them.
-        shown: names or JSON pointers of the arguments that a matching rule looked at; redaction never hides these (G2).
+        shown: JSON pointers of the values that a matching rule went by; redaction does not hide these (G2).
         revision: the config it was made under.
     """
 

@@ -9,6 +9,7 @@ from hitl.policy.actions import Action
 from hitl.policy.builtin import BUILT_IN
 from hitl.policy.scoring import Scored
 from hitl.policy.spec import Autonomy, Mode, Policy, Redaction, Rule
+from hitl.policy.strict_json import pointer
 from hitl.policy.verdicts import Charge, Factor, Reason
 
 
@@ -62,6 +63,8 @@ class Candidate:
         holds: whether what `args` asks holds of these arguments (or EvaluationFailed); None where it asks nothing.
         checks_further: it has `ensure`, `closed` or a limit, so matching is not the end of it.
         looks_at: top-level arguments that `args` and `ensure` name; with `closed`, the only ones that may be sent.
+        judges: JSON pointers of the values that it goes by, so that redaction does not hide them (G2). To ask whether a
+            password is there is not to look at it.
     """
 
     voice: Voice
@@ -71,6 +74,7 @@ class Candidate:
     holds: Callable[[Mapping[str, Any]], bool] | None
     checks_further: bool
     looks_at: frozenset[str]
+    judges: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +137,7 @@ def candidates_of(voice: Voice, name: str) -> Iterator[Candidate]:
             holds=rule.args.hold if rule.args.named else None,
             checks_further=rule.ensure is not None or rule.closed or rule.limit is not None,
             looks_at=rule.args.named | (rule.ensure.named if rule.ensure else frozenset()),
+            judges=tuple(sorted(_judged(rule))),
         )
 
 
@@ -146,6 +151,13 @@ def _title(policy: Policy) -> str:
     if policy.ref.kind == BUILT_IN.ref.kind:
         return "the built-in policy"
     return f"cluster policy {policy.ref.name}" if policy.is_cluster else f"policy {policy.ref.name}"
+
+
+def _judged(rule: Rule) -> Iterator[str]:
+    asked = (*rule.args.arguments, *(rule.ensure.arguments if rule.ensure is not None else ()))
+    yield from (each.pointer for each in asked if each.tests)
+    if rule.limit is not None and rule.limit.sum_of:
+        yield rule.limit.sum_of if rule.limit.sum_of.startswith("/") else pointer(rule.limit.sum_of)
 
 
 def _lasting_name(rule: Rule) -> str:

@@ -227,6 +227,21 @@ def test_I15_naming_a_secret_of_the_agents_does_not_vouch_for_it() -> None:
         assert judged(a_config(holds, more), call).reason_code == "HIDDEN"
 
 
+def test_G2_a_value_that_a_rule_went_by_is_named_as_not_to_be_hidden() -> None:
+    """G2: the verdict names the values that matching rules judged; to ask whether one is there does not count."""
+    rule = {"action": "Confirm", "tools": ["*"], "limit": {"sum": "n", "max": 9, "per": "1h", "then": "Deny"}}
+    asks = {"args": {"token": {"startsWith": "t"}, "password": {"present": True}}, "ensure": {"/a/b": {"max": 3}}}
+    call = a_call(arguments={"token": "t1", "password": "hunter2", "n": 1, "a": {"b": 2}})
+    assert judged(a_config({"rules": [rule | asks]}), call).shown == ("/a/b", "/n", "/token")
+
+
+def test_G2_a_value_shown_because_a_rule_went_by_it_must_fit() -> None:
+    """G2: what redaction would have made short enough, but a rule's own look keeps in the clear, is too long."""
+    rule = {"action": "Confirm", "tools": ["*"], "args": {"token": {"endsWith": "end"}}}
+    call = a_call(arguments={"token": "t" * 2000 + "end"})
+    assert judged(a_config({"rules": [rule]}, previewSize=1024), call).reason_code == "OVERSIZE"
+
+
 def test_I14_evaluation_writes_nothing_down() -> None:
     """I14: a ledger is the same after a thousand evaluations as before."""
     ledger = Ledger()
