@@ -1,16 +1,16 @@
 """How decisions are told: the first line on stdout says what is now true, the rest on stderr what follows from it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hitl.approvals.conditions import CancelReason, outcome
 from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind, State
 from hitl.approvals.requirements import votes
 from hitl.errors import HitlError, NoLongerPending
-from hitl_cli.arguments import arguments_of, changes
+from hitl_cli.arguments import changes
 from hitl_cli.deciding import PATIENCE, Recorded, Stage
+from hitl_cli.difference import patched
 from hitl_cli.edge import exit_code_of
 from hitl_cli.endings import deciders, ending_in_a_row, state_at
 from hitl_cli.exits import Exit, worst
@@ -164,19 +164,12 @@ def _details(session: Session, choice: Choice, recorded: Recorded) -> list[Line]
             return who_decides(request, progress_here(request), session.now())
         case Stage.DECISIVE if choice.kind is DecisionKind.APPROVED and decision.arguments_patch is not None:
             told = f"{_replaced(request)}the agent is told what changed · {_picked_up(recorded)}"
-            return [*_diff(session, request, decision.arguments_patch), *hanging("  ", told, width)]
+            return [*changes(*patched(request, decision.arguments_patch), width), *hanging("  ", told, width)]
         case Stage.DECISIVE if choice.kind is DecisionKind.APPROVED:
             told = f"{request.spec.summary} · digest {request.spec.digest[:8]} · {_picked_up(recorded)}"
             return hanging("  ", told, width)
         case _:
             return hanging("  the agent is told: ", f'"{decision.reason}"', width) if decision.reason else []
-
-
-def _diff(session: Session, request: ApprovalRequest, patch: Mapping[str, Any]) -> list[Line]:
-    from hitl.approvals.edits import apply_patch  # noqa: PLC0415 - start-up: few approvals carry an edit
-
-    before = arguments_of(request.spec.call.arguments_preview) or {}
-    return changes(before, apply_patch(before, patch), session.screen.width)
 
 
 def _replaced(request: ApprovalRequest) -> str:

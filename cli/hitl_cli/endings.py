@@ -34,9 +34,8 @@ def ending(request: ApprovalRequest, now: datetime) -> str:
             return f"was approved{_by(request, DecisionKind.APPROVED, now)} and waits for the agent to pick it up"
         case State.CONSUMED:
             picked = status.consumed_time or when
-            return (
-                f"was approved{_by(request, DecisionKind.APPROVED, now)} and ran{_ago(picked, now)}{_result(request)}"
-            )
+            by = _by(request, DecisionKind.APPROVED, now)
+            return f"was approved{by} and released{_ago(picked, now)}{_result(request)}"
         case State.DENIED:
             return f"was denied{_by(request, DecisionKind.DENIED, now) or _ago(when, now)}{_because(_denial(request))}"
         case State.EXPIRED:
@@ -92,13 +91,13 @@ def _message(request: ApprovalRequest, state: State) -> str:
 def _result(request: ApprovalRequest) -> str:
     match request.status.result:
         case "Succeeded":
-            return " and succeeded"
+            return "; it succeeded"
         case "Failed":
-            return " and failed"
+            return "; it failed"
         case "NotStarted":
-            return ", but the agent did not start it"
+            return "; the agent did not start it"
         case _:
-            return ""
+            return "; how it ended was not reported"
 
 
 def ending_in_a_row(request: ApprovalRequest, now: datetime) -> str:
@@ -109,8 +108,8 @@ def ending_in_a_row(request: ApprovalRequest, now: datetime) -> str:
         case State.PENDING:
             return "waits for a decision"
         case State.APPROVED | State.CONSUMED:
-            return f"approved{_by(request, DecisionKind.APPROVED, now)} before"
+            return f"already approved{_by(request, DecisionKind.APPROVED, now)}"
         case State.DENIED:
-            return f"denied{_by(request, DecisionKind.DENIED, now)} before"
+            return f"denied{_by(request, DecisionKind.DENIED, now)}"
         case State.EXPIRED | State.CANCELLED:
             return f"{state.value.lower()} {since(when, now)} ago"

@@ -12,7 +12,8 @@ from hitl.approvals.requirements import Progress, votes
 from hitl.approvals.timeline import in_force
 from hitl.policy.durations import format_duration
 from hitl.policy.verdicts import SecondFactor
-from hitl_cli.arguments import argument_lines, arguments_of, changes, framed, limited
+from hitl_cli.arguments import argument_lines, changes, framed, limited
+from hitl_cli.difference import difference, edits_of, patched
 from hitl_cli.endings import deciders, ending, state_at
 from hitl_cli.lines import Line, Tint, hanging, line, tinted, word, wrapped
 from hitl_cli.past import Past
@@ -60,19 +61,6 @@ def page(request: ApprovalRequest, beside: Beside, width: int, *, full: bool) ->
     return lines
 
 
-def difference(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
-    """What changed since the last approved call like this one."""
-    last = beside.past.last_approved
-    if last is None:
-        return [f"no call of {tool_of(request)} by this agent was approved before"]
-    before, after = arguments_of(last.spec.call.arguments_preview), arguments_of(request.spec.call.arguments_preview)
-    title = f"since the last approved one ({last.name}, {_approved_by(last, beside.now)})"
-    if before is None or after is None:
-        return [f"{title}: one of the two is too large to compare"]
-    changed = changes(before, after, width, indent="    ")
-    return [title, *changed] if changed else [f"{title}: the same arguments"]
-
-
 def who_decides(request: ApprovalRequest, rows: Sequence[Progress], now: datetime) -> list[Line]:
     """One line per person who approved and per place that is open, without the heading."""
     return [line(f"  {name}   {text}") for name, text, _ in _places(request, rows, {}, now)]
@@ -97,11 +85,11 @@ def _what(request: ApprovalRequest, beside: Beside, width: int, *, full: bool) -
     lines: list[Line] = ["WHAT WILL RUN" if not request.status.state.is_terminal else "WHAT WAS ASKED"]
     lines.append(f"  {tool_of(request)}{version}{definition}")
     lines += argument_lines(call.arguments_preview, width, full=full)
-    for editor, patch in _edits(request):
+    for editor, patch in edits_of(request):
         lines.append(f"  changed by {editor}")
-        lines += changes(*_patched(request, patch), width, indent="    ")
+        lines += changes(*patched(request, patch), width, indent="    ")
     if beside.past.last_approved is not None:
-        first, *rest = difference(request, beside, width)
+        first, *rest = difference(request, beside.past.last_approved, beside.now, width)
         lines += [line("  ", first), *rest]
     return lines
 
@@ -191,7 +179,7 @@ def _places(
         name = row.requirement.name
         places += [(name, _said(said[reviewer], now), "") for reviewer in row.filled_by]
         missing = row.places - len(row.filled_by)
-        if missing:
+        if missing and state_at(request, now) is State.PENDING:
             groups = row.requirement.any_of
             people = "person" if missing == 1 else "people"
             whom = f"{missing} of group {' or '.join(groups)}" if groups else f"{missing} {people} of reviewers.yaml"
@@ -242,39 +230,13 @@ def _origin(request: ApprovalRequest, beside: Beside, width: int, *, full: bool)
     policies = [f"policy {policy.name} gen {policy.generation}" for policy in spec.policies]
     digest = spec.digest if full else f"{spec.digest[:8]} {spec.digest[8:_DIGEST_SHOWN]} …"
     asked = f"asked {clock(request.created, beside.now)}, {since(request.created, beside.now)} ago"
-    lines = [
-        *hanging("", " · ".join([*whom, *agent, *policies]), width),
-        f"digest hmac:{digest}   {asked}",
-    ]
+    lines: list[Line] = [*hanging("", " · ".join([*whom, *agent, *policies]), width)]
+    lines += [f"digest hmac:{digest}", asked] if full else [f"digest hmac:{digest}   {asked}"]
     if full:
         lines.append(f"name {request.handle}   uid {request.uid}")
         named = {"revision": spec.revision, "session": spec.session_id}
         lines += [f"{name} {value}" for name, value in named.items() if value]
     return lines
-
-
-def _edits(request: ApprovalRequest) -> list[tuple[str, Mapping[str, object]]]:
-    return [
-        (decision.reviewer, decision.arguments_patch)
-        for decision in deciders(request, DecisionKind.APPROVED)
-        if decision.arguments_patch
-    ]
-
-
-def _patched(
-    request: ApprovalRequest, patch: Mapping[str, object]
-) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    from hitl.approvals.edits import apply_patch  # noqa: PLC0415 - start-up: few requests carry an edit
-
-    before = arguments_of(request.spec.call.arguments_preview) or {}
-    return before, apply_patch(before, patch)
-
-
-def _approved_by(request: ApprovalRequest, now: datetime) -> str:
-    approvals = deciders(request, DecisionKind.APPROVED)
-    when = request.status.resolved_time or request.created
-    names = ", ".join(dict.fromkeys(each.reviewer for each in approvals))
-    return f"{since(when, now)} ago{f', {names}' if names else ''}"
 
 
 def _opposed(left: str, right: str, width: int) -> str:

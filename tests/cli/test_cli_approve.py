@@ -341,3 +341,13 @@ def test_a_home_whose_control_plane_never_ran_takes_no_vote(home: AHome) -> None
     done = home.hitl("approve", "never-1", "--as", "ana")
     assert done.code == 1
     assert "Start one: hitl dev -f DIR" in done.err
+
+
+def test_I7_the_next_call_is_compared_with_what_was_approved(decided_home: AHome) -> None:
+    """I7: an approval that changed the call approved the changed one; that is what the next page compares with."""
+    agent = {"workload": "deploy/edited"}
+    decided_home.request("edited-1", a_spec(**agent), age=90)
+    assert decided_home.hitl("approve", "edited-1", "--as", "ana", "--edit", "amount=5").code == 0
+    decided_home.request("edited-2", a_spec(**agent), age=0)
+    lines = decided_home.hitl("show", "edited-2", "--diff").lines
+    assert [each.split() for each in lines[1:]] == [["-", "amount", "5"], ["+", "amount", "15000"]]

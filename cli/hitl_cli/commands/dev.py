@@ -1,7 +1,7 @@
 """`hitl dev`: a control plane and one sidecar on this machine, and what a developer does with them."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,13 +19,23 @@ from hitl_cli.session import Session
 
 @click.group("dev", invoke_without_command=True, short_help="Run a control plane and a sidecar on this machine.")
 @click.option(
-    "-f", "--policies", metavar="DIR", type=click.Path(exists=True, path_type=Path), help="Where the policies are."
+    "-f",
+    "--policies",
+    metavar="PATH",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Policies: file or folder; watched, so that changes count at once.",
 )
-@click.option("--settings", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--settings",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The operator's settings: flood control, limits on what waits, staleness.",
+)
 @click.option("--tcp", metavar="HOST:PORT", help="Let agents connect over loopback TCP too.")
 @home_option
 @click.pass_context
-def command(context: click.Context, policies: Path | None, settings: Path | None, tcp: str | None) -> Exit:
+def command(context: click.Context, policies: tuple[Path, ...], settings: Path | None, tcp: str | None) -> Exit:
     """Run a control plane and one sidecar until Ctrl-C; requests and keys stay in the home.
 
     Cooperative: one account can read every key in the home. It shows the product, it does not guard a machine.
@@ -33,7 +43,7 @@ def command(context: click.Context, policies: Path | None, settings: Path | None
     session = context.ensure_object(Session)
     if context.invoked_subcommand is not None:
         return Exit.DONE
-    if policies is None:
+    if not policies:
         raise click.UsageError("say where the policies are: -f DIR (a first one: hitl init)", context)
     return _run(session, session.home, policies, settings, tcp)
 
@@ -42,7 +52,7 @@ command.add_command(dev_call.command)
 command.add_command(dev_reviewer.command)
 
 
-def _run(session: Session, home: Home, policies: Path, settings: Path | None, tcp: str | None) -> Exit:
+def _run(session: Session, home: Home, policies: Sequence[Path], settings: Path | None, tcp: str | None) -> Exit:
     home.need_socket_room()
     home.need_nobody()
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -51,7 +61,13 @@ def _run(session: Session, home: Home, policies: Path, settings: Path | None, tc
             hub = programs.start(
                 "control plane",
                 "hitl_operator.standalone",
-                ["--home", str(home.path), "-f", str(policies), *(["--settings", str(settings)] if settings else [])],
+                [
+                    "--home",
+                    str(home.path),
+                    "-f",
+                    *map(str, policies),
+                    *(["--settings", str(settings)] if settings else []),
+                ],
             )
             hub.wait_until_serving(home.hub_socket)
             gate = programs.start(

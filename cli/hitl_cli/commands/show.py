@@ -5,11 +5,12 @@ import asyncio
 import click
 
 from hitl.approvals.requests import ApprovalRequest, State
+from hitl_cli.difference import difference
 from hitl_cli.endings import state_at
 from hitl_cli.exits import Exit
 from hitl_cli.group_page import group_page
 from hitl_cli.options import home_option, namespace_option, output_option, pass_session, person_option
-from hitl_cli.page import Beside, difference, page
+from hitl_cli.page import Beside, page
 from hitl_cli.past import group_of, past_of
 from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, chosen
@@ -52,7 +53,7 @@ async def _show(session: Session, name: str, *, full: bool, only_difference: boo
     beside = Beside(past_of(request, everything), session.people(), session.who(), now)
     group = group_of(request, everything) if state_at(request, now) is State.PENDING else [request]
     if only_difference:
-        screen.data(*difference(request, beside, screen.width))
+        screen.data(*difference(request, beside.past.last_approved, now, screen.width))
     elif len(group) > 1 and not one and not full:
         screen.data(*group_page(group, now, screen.width))
         items = ",".join(each.name for each in group[1:3])
