@@ -4,11 +4,11 @@ import orjson
 
 from hitl.approvals.messages import AgentOutcome, Answer, answer
 from hitl.approvals.opening import Refuse
-from hitl.approvals.requests import ApprovalRequest, Kind
+from hitl.approvals.requests import ApprovalRequest, Decision, Kind
 from hitl.approvals.settlement import Outcome
 from hitl.errors import StoreError
 from hitl.v1 import gate_pb2, hub_pb2
-from hitl.wire.requests import result_to_proto, review_of, terms_to_json
+from hitl.wire.requests import proof_of, result_to_proto, review_of, terms_to_json
 from hitl_operator.tracking import Open
 
 _OUTCOMES: dict[AgentOutcome, gate_pb2.Outcome] = {
@@ -30,6 +30,7 @@ def hold_response(ref: str, entry: Open, *, attached: bool, release_window: int)
         reason_code=told.reason_code,
         message=told.message,
         reviews=reviews_of(request),
+        proofs=[proof_of(decision) for decision in _counted(request)],
         checkpoint=request.spec.checkpoint,
         reported_result=result_to_proto(request.status.result),
         terms_json=terms_to_json(request.spec),
@@ -86,5 +87,9 @@ def outcome_to_proto(told: Answer) -> gate_pb2.Outcome:
 
 def reviews_of(request: ApprovalRequest) -> list[gate_pb2.Review]:
     """The words of those whose decisions count, or counted when they were taken."""
+    return [review_of(decision) for decision in _counted(request)]
+
+
+def _counted(request: ApprovalRequest) -> list[Decision]:
     counted = {entry.reviewer for entry in request.status.verified if entry.note == 0 and not entry.refused}
-    return [review_of(decision) for decision in request.status.decisions if decision.reviewer in counted]
+    return [decision for decision in request.status.decisions if decision.reviewer in counted]

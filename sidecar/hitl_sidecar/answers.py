@@ -79,6 +79,24 @@ def ended(state: hub_pb2.HoldResponse) -> gate_pb2.CheckResponse:
     return response
 
 
+def already_released(handle: str) -> messages.Answer:
+    return messages.Answer(
+        messages.AgentOutcome.ALREADY_RELEASED,
+        "PERMIT_SPENT",
+        f"{handle} was released to another caller of this call_id and may have run. It does not run twice; to do it "
+        "once more, send a new call_id.",
+    )
+
+
+def release_unknown(handle: str) -> messages.Answer:
+    return messages.Answer(
+        messages.AgentOutcome.ALREADY_RELEASED,
+        "RELEASE_UNKNOWN",
+        f"{handle} was released, but the hub's answer was lost on the way, so the gate did not let it run and never "
+        "will. To do it, make the call once more with a new call_id.",
+    )
+
+
 def hint(response: gate_pb2.CheckResponse) -> None:
     """Say when it makes sense to come back, where it does."""
     if response.outcome in (gate_pb2.OUTCOME_PENDING, gate_pb2.OUTCOME_UNAVAILABLE):

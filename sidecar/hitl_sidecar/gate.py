@@ -20,8 +20,8 @@ from hitl.wire.verdicts import verdict_to_proto
 from hitl_sidecar import answers
 from hitl_sidecar.asked import Judged, call_of, request_of
 from hitl_sidecar.audit_log import AuditLog
+from hitl_sidecar.callers import Caller
 from hitl_sidecar.holding import Holding
-from hitl_sidecar.holds import FIRST_WITHIN, Caller
 from hitl_sidecar.judge import Judge
 from hitl_sidecar.metrics import GateMetrics, Labels
 from hitl_sidecar.permits import Permits
@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 
 LARGE: Final = 64 * 1024
 """Bytes from which a call is evaluated off the event loop (SECURITY A5)."""
-# Of the caller's deadline, kept back so that the answer still reaches it (DESIGN 18, Clocks).
-_MARGIN_SHARE: Final = 0.1
-_MARGIN_MOST: Final = 2.0
 _MOST_KEPT: Final = 1024  # answers that are the same for every call of a tool
 _PERMIT_TAG: Final = gate_pb2.CheckResponse.PERMIT_FIELD_NUMBER << 3 | 2  # a string, whose length fits in one byte
 _FAILED: Final = Unavailable("INTERNAL", "the gate failed to evaluate this call; its log says why")
@@ -134,8 +131,12 @@ class Gate:
             if verdict.action is Action.ALLOW and not verdict.clarify and not judged.call.checkpoint:
                 return self._allow_at_once(judged)
             return self._answer(judged)
-        wait = request.wait.ToTimedelta().total_seconds() if request.HasField("wait") else None
-        caller = _caller(verdict, wait, remaining())
+        caller = Caller.of(
+            budget=float(verdict.terms.hold_budget) if verdict.terms else 0.0,
+            wait=request.wait.ToTimedelta().total_seconds() if request.HasField("wait") else None,
+            remaining=remaining(),
+            first=self._holding.table.patience,
+        )
         self._hold(data, judged, caller)
         return caller
 
@@ -269,16 +270,3 @@ def _allowed(verdict: Verdict) -> gate_pb2.CheckResponse:
         message=verdict.message,
         verdict=verdict_to_proto(verdict),
     )
-
-
-def _caller(verdict: Verdict, wait: float | None, remaining: float | None) -> Caller:
-    """How long the caller waits: its own wish, its deadline less the margin, and holdBudget, whichever is shortest."""
-    now = asyncio.get_running_loop().time()
-    seconds = float(verdict.terms.hold_budget) if verdict.terms else 0.0
-    if wait is not None:
-        seconds = min(seconds, max(0.0, wait))
-    first = FIRST_WITHIN
-    if remaining is not None:
-        most = max(0.0, remaining - min(_MARGIN_MOST, _MARGIN_SHARE * remaining))
-        seconds, first = min(seconds, most), min(first, most)
-    return Caller(now + seconds, now + first)

@@ -10,18 +10,21 @@ from hitl.errors import InvalidInput, Unavailable
 from hitl.kube.requests import spec_to_json
 from hitl.policy.actions import Action
 from hitl.v1 import gate_pb2, hub_pb2
+from hitl.wire.requests import terms_from_json
 from hitl.wire.verdicts import verdict_to_proto
 from hitl_sidecar import answers, asking
 from hitl_sidecar.asked import Edited, Edits, Judged, call_of, request_of
 from hitl_sidecar.audit_log import AuditLog
+from hitl_sidecar.callers import Caller
 from hitl_sidecar.declared import DeclaredTools
+from hitl_sidecar.editing import edit
 from hitl_sidecar.hold_stream import HoldStream
-from hitl_sidecar.holds import Caller, Hold, HoldTable, Key
+from hitl_sidecar.holds import Hold, HoldTable, Key
 from hitl_sidecar.judge import Judge
 from hitl_sidecar.metrics import GateMetrics
 from hitl_sidecar.programmed import InForce, Programmed
 from hitl_sidecar.recorder import Recorder
-from hitl_sidecar.release import Releaser, edited_of
+from hitl_sidecar.release import Releaser
 from hitl_sidecar.sync import head_to_proto
 
 log = logging.getLogger(__name__)
@@ -164,7 +167,8 @@ class Holding:
             if not hold.is_refused:
                 self._record_end(hold, state)
             if outcome == gate_pb2.OUTCOME_CANCELLED and state.HasField("arguments_patch_json"):
-                edited = edited_of(hold, state)
+                call = call_of(request_of(hold.raw).call, hold.edited)
+                edited = edit(call, state, terms_from_json(state.terms_json))
                 self._count(hold, "cancelled")
                 self.releaser.supersede(hold, edited)
                 return

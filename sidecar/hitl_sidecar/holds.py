@@ -15,36 +15,15 @@ from hitl.errors import HitlError, InvalidCall, Unavailable
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl_sidecar import answers
 from hitl_sidecar.asked import Edited, Judged
+from hitl_sidecar.callers import Caller
 from hitl_sidecar.hold_stream import Followed, HoldStream
 
-FIRST_WITHIN: Final = 5.0
-"""Seconds for the hub's first word on a hold; it says it in milliseconds or is not there."""
+_FIRST_WITHIN: Final = 15.0  # seconds for the hub's first word on a hold: milliseconds, unless thousands come at once
+_BACK_WITHIN: Final = 2.0  # the same where the hub is known to be away: a restart may take that long
 _GRACE: Final = 1.0  # seconds past expiry until a hub that is silent counts as having let it expire
 
 Key = tuple[str, str, str]
 """(session, "id" or "digest", call_id or digest): what a retry attaches by."""
-
-
-class Caller:
-    """One RPC that waits. `future` gets the answer; who goes calls `Hold.leave`."""
-
-    __slots__ = ("first_by", "future", "hold", "timer", "until")
-
-    def __init__(self, until: float, first_by: float) -> None:
-        """`until`: loop time at which PENDING is the answer; `first_by`: at which the hub must have said something."""
-        self.future: asyncio.Future[gate_pb2.CheckResponse] = asyncio.get_running_loop().create_future()
-        self.until = until
-        self.first_by = first_by
-        self.timer: asyncio.TimerHandle | None = None
-        self.hold: Hold | None = None
-
-    def answer(self, answer: gate_pb2.CheckResponse) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        self.hold = None
-        if not self.future.done():
-            self.future.set_result(answer)
 
 
 class HoldEvents(Protocol):
@@ -183,15 +162,14 @@ class Hold(Followed):
     # From callers.
 
     def join(self, caller: Caller) -> None:
-        caller.hold = self
+        """One more who waits."""
+        caller.waits_on(self._left)
         self.callers.append(caller)
         self._arm(caller)
         self.try_release()
 
-    def leave(self, caller: Caller) -> None:
+    def _left(self, caller: Caller) -> None:
         """The caller has gone. When the last one has, nobody is left to run the call, and the hub is told so."""
-        if caller.timer is not None:
-            caller.timer.cancel()
         if caller in self.callers:
             self.callers.remove(caller)
         if not self.callers and not self.is_releasing:
@@ -282,6 +260,11 @@ class Hold(Followed):
 
 class HoldTable:
     """The holds of this process, by key."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a new hold may take to be opened, as things are."""
+        return _BACK_WITHIN if self.stream.trouble else _FIRST_WITHIN
 
     def __init__(self, stream: HoldStream, events: HoldEvents, wall_clock: Callable[[], float]) -> None:
         """`wall_clock`: seconds since the epoch, for the hub's expiry times alone."""

@@ -130,13 +130,13 @@ class Sidecar:
         self.ledger = LedgerFile(options.state, now=wall(), expected=self.audit.continues)
         self.metrics = GateMetrics()
         self.programmed = Programmed(monotonic)
-        self._hub = Hub(options.hub, agent)
-        self._stream = HoldStream(self._hub)
+        self.hub = Hub(options.hub, agent)
+        self._stream = HoldStream(self.hub)
         self.declared, permits, edits = DeclaredTools(), Permits(epoch), Edits()
         self._sync = Sync(
-            self._hub, self.programmed, epoch=epoch, head=lambda: self.audit.head, on_config=self._configured
+            self.hub, self.programmed, epoch=epoch, head=lambda: self.audit.head, on_config=self._configured
         )
-        self._recorder = Recorder(self.audit, self._sync)
+        self._recorder = Recorder(self.audit, self._sync, wall)
         judge = Judge(self.ledger, self.declared, wall, tainted=self.audit.continues)
         self.holding = Holding(
             epoch=epoch,
@@ -162,7 +162,7 @@ class Sidecar:
         self.holding.releaser = Releaser(
             epoch=epoch,
             programmed=self.programmed,
-            hub=self._hub,
+            hub=self.hub,
             judge=judge,
             recorder=self._recorder,
             audit=self.audit,
@@ -174,7 +174,7 @@ class Sidecar:
         reports = Reports(
             epoch=epoch,
             programmed=self.programmed,
-            hub=self._hub,
+            hub=self.hub,
             recorder=self._recorder,
             permits=permits,
         )
@@ -182,7 +182,7 @@ class Sidecar:
             epoch=epoch,
             gate=self._gate,
             programmed=self.programmed,
-            hub=self._hub,
+            hub=self.hub,
             stream=self._stream,
             declared=self.declared,
             reports=reports,
@@ -213,7 +213,7 @@ class Sidecar:
     async def close(self) -> None:
         """Leave everything on the disk for the next process."""
         self._gate.close()
-        await self._hub.close()
+        await self.hub.close()
         self.ledger.close()
         await self.audit.close()
 

@@ -1,7 +1,7 @@
 """What happened, as audit records (DESIGN 13): who, what, decided how and by whom. Arguments are redacted."""
 
-import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -19,18 +19,25 @@ from hitl_sidecar.audit_log import AuditLog
 from hitl_sidecar.programmed import InForce
 from hitl_sidecar.sync import Sync
 
+# Refusals a minute that get a record each: an agent that floods the gate must not fill the disk with its refusals.
+_MOST_REFUSALS: Final = 600
 _REMEMBERED: Final = 4096  # decisions already recorded: each retry of a decided call hears of the same one again
 
 
 class Recorder:
     """Writes records. Every method raises Unavailable, AUDIT_UNWRITABLE, where that fails: then the caller refuses."""
 
-    def __init__(self, log: AuditLog, sync: Sync) -> None:
+    def __init__(self, log: AuditLog, sync: Sync, clock: Callable[[], float]) -> None:
+        """`clock`: seconds since the epoch."""
         self._log = log
         self._sync = sync
+        self._clock = clock
         self._agent_id = ""
         self._revision = ""
         self._decided: OrderedDict[str, None] = OrderedDict()
+        self._minute = 0
+        self._refusals = 0
+        self._unrecorded = 0
 
     def config(self, in_force: InForce) -> None:
         """Another revision is in force from now on."""
@@ -52,6 +59,8 @@ class Recorder:
             refused: decision, reason code and message of the hub, where it would not ask anybody.
         """
         call, verdict = judged.call, judged.verdict
+        if verdict.reason_code == "FLOOD" and self._is_too_much():
+            return
         fields = self._who(call)
         preview = judged.preview or self.preview(judged)
         fields["arguments"] = preview.text if preview.oversize else orjson.Fragment(preview.text)
@@ -91,6 +100,8 @@ class Recorder:
 
     def refusal(self, decision: str, reason: str, message: str, *, server: str = "", tool: str = "") -> None:
         """A call that could not be evaluated: Invalid or Unavailable. Its arguments may be anything and stay out."""
+        if self._is_too_much():
+            return
         # What is no name of ours may look like one, so nothing but ASCII is shown of it.
         name = f"{server[:128]}/{tool[:128]}".encode("ascii", "backslashreplace").decode()
         self._append(
@@ -157,7 +168,21 @@ class Recorder:
     def _append(self, kind: RecordKind, fields: dict[str, Any]) -> None:
         fields["agent_id"] = self._agent_id
         fields["revision"] = self._revision
+        if self._unrecorded:
+            fields["unrecorded"] = self._unrecorded
         self._log.append(kind, fields)
+        self._unrecorded = 0
+
+    def _is_too_much(self) -> bool:
+        """Whether this refusal is only counted; the next record says how many were (`unrecorded`)."""
+        minute = int(self._clock() // 60)
+        if minute != self._minute:
+            self._minute, self._refusals = minute, 0
+        self._refusals += 1
+        if self._refusals <= _MOST_REFUSALS:
+            return False
+        self._unrecorded += 1
+        return True
 
     def _who(self, call: ToolCall) -> dict[str, Any]:
         fields: dict[str, Any] = {"tool": f"{call.server}/{call.tool}"}
@@ -181,8 +206,7 @@ class Recorder:
         record.time.GetCurrentTime()
         self._sync.note(record)
 
-    @staticmethod
-    def _waited(state: hub_pb2.HoldResponse) -> int:
+    def _waited(self, state: hub_pb2.HoldResponse) -> int:
         """Milliseconds since the request was made, by the wall clock that the hub made it under."""
         created = state.create_time.seconds + state.create_time.nanos / 1e9
-        return max(0, round((time.time() - created) * 1000)) if created else 0
+        return max(0, round((self._clock() - created) * 1000)) if created else 0

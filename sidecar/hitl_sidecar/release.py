@@ -10,16 +10,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
-import orjson
-
 from hitl.approvals import messages
-from hitl.approvals.edits import Edit, apply_patch, one_approval_suffices
-from hitl.approvals.messages import AgentOutcome, Answer
-from hitl.approvals.requests import RequestSpec
+from hitl.approvals.edits import Edit, one_approval_suffices
 from hitl.approvals.tightening import Change, compare
-from hitl.errors import HitlError, InvalidInput, Unavailable
+from hitl.errors import HitlError, Unavailable
 from hitl.policy.calls import ToolCall
-from hitl.policy.strict_json import pointer, render_json
 from hitl.policy.verdicts import Verdict
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl.wire.requests import terms_from_json
@@ -27,7 +22,9 @@ from hitl.wire.verdicts import verdict_to_proto
 from hitl_sidecar import answers, asking
 from hitl_sidecar.asked import Edited, Edits, Judged, call_of, request_of
 from hitl_sidecar.audit_log import AuditLog
-from hitl_sidecar.holds import Caller, Hold
+from hitl_sidecar.callers import Caller
+from hitl_sidecar.editing import edit, patch_of
+from hitl_sidecar.holds import Hold
 from hitl_sidecar.hub import Hub
 from hitl_sidecar.judge import Judge
 from hitl_sidecar.metrics import GateMetrics
@@ -143,7 +140,7 @@ class Releaser:
             return
         edited = hold.edited
         if state.HasField("arguments_patch_json"):
-            edited = _edited(call, state, terms)
+            edited = edit(call, state, terms)
             call = call_of(request_of(hold.raw).call, edited)
             digest = asking.digest(in_force, call, hold.key_id)
         verdict = self._judge.judge_again(in_force, call)
@@ -214,8 +211,8 @@ class Releaser:
         )
         await self._audit.durable()
         self._judge.allowed(agreed.in_force, call)
-        edit = Edit(state.editor, _patch_of(state)) if digest != hold.digest else None
-        said = messages.allowed(hold.handle.partition("/")[2], edit)
+        change = Edit(state.editor, patch_of(state)) if digest != hold.digest else None
+        said = messages.allowed(hold.handle.partition("/")[2], change)
         response = answers.of(said, handle=hold.handle)
         response.permit = self._permits.give(f"{call.server}/{call.tool}", hold.handle)
         response.reviews.extend(state.reviews)
@@ -239,14 +236,14 @@ class Releaser:
         hold.table.drop(hold)
         for caller in callers:
             if hold.is_uncertain:
-                caller.answer(answers.of(_unknown(hold.handle), handle=hold.handle))
+                caller.answer(answers.of(answers.release_unknown(hold.handle), handle=hold.handle))
             else:
                 self._too_late(hold, caller)
 
     def _too_late(self, hold: Hold, caller: Caller) -> None:
         """Somebody else got the release. A call_id stands for one execution; without one this is a second call."""
         if hold.key[1] == "id":
-            caller.answer(answers.of(_already_released(hold.handle), handle=hold.handle))
+            caller.answer(answers.of(answers.already_released(hold.handle), handle=hold.handle))
         else:
             self._check_again(hold.raw, caller)
 
@@ -284,47 +281,3 @@ class Releaser:
 
     def _count(self, hold: Hold, outcome: str) -> None:
         self._metrics.count_hold(hold.tier, outcome, asyncio.get_running_loop().time() - hold.opened_at)
-
-
-def _patch_of(state: hub_pb2.HoldResponse) -> dict[str, Any]:
-    """InvalidInput where the hub sent no JSON object."""
-    try:
-        patch = orjson.loads(state.arguments_patch_json)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"the edit of {state.editor} is not JSON ({error})") from None
-    if not isinstance(patch, dict):
-        raise InvalidInput(f"the edit of {state.editor} is no JSON object")
-    return patch
-
-
-def _edited(call: ToolCall, state: hub_pb2.HoldResponse, terms: RequestSpec) -> Edited:
-    """The reviewer's version of the raw call. Only what was shown whole and unredacted may differ (SECURITY D3)."""
-    patch = _patch_of(state)
-    hidden = [pointer(name) for name in patch if pointer(name) not in terms.patchable]
-    if hidden:
-        raise InvalidInput(f"the edit of {state.editor} touches {', '.join(hidden)}, which was not shown to him whole")
-    return Edited(render_json(apply_patch(call.arguments, patch)), (state.editor,))
-
-
-def edited_of(hold: Hold, state: hub_pb2.HoldResponse) -> Edited:
-    """The edit that a request made way for, because others must agree to it. InvalidInput as for a release."""
-    terms = terms_from_json(state.terms_json)
-    return _edited(call_of(request_of(hold.raw).call, hold.edited), state, terms)
-
-
-def _already_released(handle: str) -> Answer:
-    return Answer(
-        AgentOutcome.ALREADY_RELEASED,
-        "PERMIT_SPENT",
-        f"{handle} was released to another caller of this call_id and may have run. It does not run twice; to do it "
-        "once more, send a new call_id.",
-    )
-
-
-def _unknown(handle: str) -> Answer:
-    return Answer(
-        AgentOutcome.ALREADY_RELEASED,
-        "RELEASE_UNKNOWN",
-        f"{handle} was released, but the hub's answer was lost on the way, so the gate did not let it run and never "
-        "will. To do it, make the call once more with a new call_id.",
-    )

@@ -17,10 +17,10 @@ from hitl.policy.actions import Action
 from hitl.policy.escaping import as_plain
 from hitl.v1 import gate_pb2
 from hitl_sidecar.awaiting import await_request
+from hitl_sidecar.callers import Caller, usable
 from hitl_sidecar.declared import DeclaredTools
 from hitl_sidecar.gate import LARGE, Gate, Reply
 from hitl_sidecar.hold_stream import HoldStream
-from hitl_sidecar.holds import Caller
 from hitl_sidecar.hub import Hub
 from hitl_sidecar.metrics import SERVICE, GateMetrics
 from hitl_sidecar.presentation import best_case
@@ -31,8 +31,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_HANDLE: Final = 320  # namespace and name, each at most what Kubernetes allows
 _LONGEST_AWAIT: Final = 3600.0  # seconds, for callers that set no deadline
-_MARGIN_SHARE: Final = 0.1
-_MARGIN_MOST: Final = 2.0
+_MOST_AWAITS: Final = 1000  # at once; each of them is a look that the hub takes
 _OUTCOMES: Final = {value: name.removeprefix("OUTCOME_").lower() for name, value in gate_pb2.Outcome.items()}
 _ACTIONS: Final = {0: "", **{int(action): action.word for action in Action}}
 
@@ -60,6 +59,7 @@ class GateService:
         self._declared = declared
         self._reports = reports
         self._metrics = metrics
+        self._awaits = 0
 
     def handler(self) -> Any:
         """What a server registers."""
@@ -91,8 +91,7 @@ class GateService:
             try:
                 reply = _reply(await answered.future)
             except asyncio.CancelledError:
-                if answered.hold is not None:
-                    answered.hold.leave(answered)
+                answered.leave()
                 metrics.handled["Check", "CANCELLED"] += 1
                 raise
         else:
@@ -113,17 +112,23 @@ class GateService:
                 message=f"{as_plain(handle[:80])!r} is no handle; send the one that Check gave, namespace/name.",
             )
         remaining = context.time_remaining()
-        seconds = (
-            _LONGEST_AWAIT if remaining is None else max(0.0, remaining - min(_MARGIN_MOST, _MARGIN_SHARE * remaining))
-        )
+        seconds = _LONGEST_AWAIT if remaining is None else usable(remaining)
         if request.HasField("wait"):
             seconds = min(seconds, max(0.0, request.wait.ToTimedelta().total_seconds()))
+        if self._awaits >= _MOST_AWAITS:
+            return gate_pb2.AwaitResponse(
+                outcome=gate_pb2.OUTCOME_UNAVAILABLE,
+                message=f"{_MOST_AWAITS} Awaits of this pod are under way already. Await later.",
+            )
+        self._awaits += 1
         try:
             return await await_request(self._stream, self._epoch, handle, seconds)
         except Unavailable as error:
             return gate_pb2.AwaitResponse(
                 outcome=gate_pb2.OUTCOME_UNAVAILABLE, message=f"The gate cannot tell now: {as_plain(str(error))}."
             )
+        finally:
+            self._awaits -= 1
 
     async def cancel(self, request: gate_pb2.CancelRequest, _: Any) -> gate_pb2.CancelResponse:
         """Withdraw a request."""

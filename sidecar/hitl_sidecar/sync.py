@@ -43,13 +43,15 @@ class Sync:
         epoch: str,
         head: Callable[[], Head],
         on_config: Callable[[InForce], None],
+        head_every: float = _HEAD_EVERY,
     ) -> None:
-        """`on_config` is called whenever another revision came into force."""
+        """`on_config` is called whenever another revision came into force; the head goes up every so many seconds."""
         self._hub = hub
         self._programmed = programmed
         self._epoch = epoch
         self._head = head
         self._on_config = on_config
+        self._head_every = head_every
         self._activity: deque[hub_pb2.ActivityRecord] = deque(maxlen=_MOST_ACTIVITY)
         self._acks: deque[hub_pb2.Ack] = deque(maxlen=16)
         self._wake = asyncio.Event()
@@ -123,7 +125,7 @@ class Sync:
 
     async def _send(self, call: Any) -> None:
         loop = asyncio.get_running_loop()
-        head_at = loop.time() + _HEAD_EVERY
+        head_at = loop.time() + self._head_every
         try:
             while True:
                 await self._woken()
@@ -134,7 +136,7 @@ class Sync:
                     for _ in batch:
                         self._activity.popleft()
                 if loop.time() >= head_at:
-                    head_at += _HEAD_EVERY
+                    head_at += self._head_every
                     await call.write(hub_pb2.SyncRequest(audit_head=head_to_proto(self._head())))
         except (aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the reader of the same stream sees the same end and says why

@@ -22,23 +22,3 @@ def call_from_proto(message: gate_pb2.ToolCall) -> ToolCall:
         external_impact=message.external_impact,
         context_json=message.context_json,
     )
-
-
-def call_to_proto(call: ToolCall) -> gate_pb2.ToolCall:
-    """The message of a parsed call; its arguments are the re-serialised ones."""
-    message = gate_pb2.ToolCall(
-        server=call.server,
-        tool=call.tool,
-        arguments_json=call.arguments_json,
-        call_id=call.call_id,
-        session_id=call.session_id,
-        agent_path=call.agent_path,
-        justification=call.justification,
-        claimed_user=call.claimed_user,
-        checkpoint=call.checkpoint,
-        alternatives=call.alternatives,
-        external_impact=call.external_impact,
-    )
-    if call.confidence_percent is not None:
-        message.confidence_percent = call.confidence_percent
-    return message

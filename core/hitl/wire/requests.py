@@ -1,10 +1,10 @@
 """What has become of an approval request, as agents and sidecars are told."""
 
-from typing import Any, assert_never, cast
+from typing import Any, cast
 
 import orjson
 
-from hitl.approvals.requests import ApprovalRequest, CallShown, Decision, DecisionKind, Kind, RequestSpec, State
+from hitl.approvals.requests import CallShown, Decision, DecisionKind, Kind, RequestSpec
 from hitl.errors import InvalidInput
 from hitl.policy.verdicts import EscalationStep, OnTimeout, Requirement, SecondFactor
 from hitl.v1 import gate_pb2
@@ -16,27 +16,6 @@ _RESULTS = {
     "NotStarted": gate_pb2.RESULT_NOT_STARTED,
 }
 _RESULT_WORDS = {value: word for word, value in _RESULTS.items()}
-
-
-def outcome_of(request: ApprovalRequest) -> gate_pb2.Outcome:
-    """The state as stored. Settle first: a state is only written once somebody looked (DESIGN 8)."""
-    match request.status.state:
-        case State.PENDING:
-            return gate_pb2.OUTCOME_PENDING
-        case State.APPROVED if request.spec.kind is Kind.SUGGESTION:
-            return gate_pb2.OUTCOME_SUGGESTED  # a person did it; the agent never runs it
-        case State.APPROVED:
-            return gate_pb2.OUTCOME_APPROVED
-        case State.DENIED:
-            return gate_pb2.OUTCOME_DENIED
-        case State.EXPIRED:
-            return gate_pb2.OUTCOME_EXPIRED
-        case State.CANCELLED:
-            return gate_pb2.OUTCOME_CANCELLED
-        case State.CONSUMED:
-            return gate_pb2.OUTCOME_ALREADY_RELEASED
-        case other:
-            assert_never(other)
 
 
 def review_of(decision: Decision) -> gate_pb2.Review:

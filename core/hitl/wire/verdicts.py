@@ -12,11 +12,6 @@ def action_to_proto(action: Action | None) -> gate_pb2.Action:
     return gate_pb2.ACTION_UNSPECIFIED if action is None else cast("gate_pb2.Action", int(action))
 
 
-def action_from_proto(value: int) -> Action | None:
-    """None for ACTION_UNSPECIFIED; ValueError for a newer peer's number: nobody may guess its strictness."""
-    return None if value == gate_pb2.ACTION_UNSPECIFIED else Action(value)
-
-
 def verdict_to_proto(verdict: Verdict, *, digest: str = "") -> gate_pb2.Verdict:
     """`digest` is that of a held call, hex; empty where none was computed."""
     message = gate_pb2.Verdict(

@@ -1,0 +1,62 @@
+"""What an agent can make grow: refusals in the log, activity, Awaits, the audit head's stream (B5, H2)."""
+
+import asyncio
+from typing import Any
+
+from peer import ScriptedHub
+from test_holds import REFUND
+
+from conftest import Running
+from hitl.audit import RecordKind
+from hitl.v1 import gate_pb2
+from hitl_sidecar.sync import Sync
+
+
+async def test_a_flood_of_refusals_does_not_fill_the_disk(gate: Running) -> None:
+    """Past 600 refusals a minute they are only counted; the next record says how many were."""
+    before = len(gate.records())
+    for _ in range(10):
+        await asyncio.gather(*(gate.answer("", {}) for _ in range(100)))
+    assert len(gate.records()) - before <= 2 * 600  # the minute may change once while the test runs
+    answer = await gate.answer("get_price")
+    assert answer.outcome == gate_pb2.OUTCOME_ALLOWED
+    recorded = sum(1 for r in gate.records() if r.decision == "Invalid")
+    assert recorded + sum(r.details.get("unrecorded", 0) for r in gate.records()) == 1000
+
+
+async def test_awaits_are_bounded(gate: Running, hub: ScriptedHub) -> None:
+    """A thousand Awaits at once are served, one more is told to come later."""
+    await gate.answer("refund", REFUND, wait=0)
+    request = hub.only()
+    calls = [gate.stub.Await(gate_pb2.AwaitRequest(handle=request.handle), timeout=60) for _ in range(1001)]
+    first, *_ = await asyncio.wait([asyncio.ensure_future(_answer(c)) for c in calls], return_when="FIRST_COMPLETED")
+    (refused,) = [task.result() for task in first]
+    assert (refused.outcome, "Await later" in refused.message) == (gate_pb2.OUTCOME_UNAVAILABLE, True)
+    for call in calls:
+        call.cancel()
+
+
+async def _answer(call: Any) -> gate_pb2.AwaitResponse:
+    try:
+        answer: gate_pb2.AwaitResponse = await call
+    except asyncio.CancelledError:
+        return gate_pb2.AwaitResponse()
+    return answer
+
+
+async def test_H2_the_audit_head_goes_up_by_itself(gate: Running, hub: ScriptedHub) -> None:
+    """Without any hold the hub hears at an interval (a minute in production) where the chain stands."""
+    sidecar = gate.sidecar
+    sync = Sync(
+        sidecar.hub,
+        sidecar.programmed,
+        epoch="e",
+        head=lambda: sidecar.audit.head,
+        on_config=lambda _: None,
+        head_every=0.01,
+    )
+    task = asyncio.create_task(sync.run())
+    head = (await hub.until(lambda: list(hub.heads)))[0]
+    task.cancel()
+    record = next(r for r in gate.records() if r.sequence == head.sequence)
+    assert (record.kind, head.epoch) == (RecordKind.CONFIG, record.epoch)
