@@ -1,0 +1,26 @@
+"""The explorer's store keeps every promise that real stores keep: what it finds holds for them."""
+
+import pytest
+
+from lifecycle.memory import MemoryStore, Shelf
+from stores.asking import Clock
+from stores.contract import StoreContract
+
+
+class MemoryWorld:
+    """Stores on one shelf."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self._shelf = Shelf()
+
+    async def open(self) -> MemoryStore:
+        return MemoryStore(self._shelf, self.clock)
+
+
+class TestMemoryStore(StoreContract):
+    """Two stores here are two views of one shelf."""
+
+    @pytest.fixture
+    async def world(self) -> MemoryWorld:
+        return MemoryWorld()
