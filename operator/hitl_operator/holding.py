@@ -24,6 +24,7 @@ from hitl_operator.rendering import (
 from hitl_operator.tracking import Open
 
 _AT_ONCE = 512  # opens of one stream in flight: two batches of the store
+_MOST_REFS = 100_000  # holds and Awaits of one sidecar; each takes some 500 bytes
 _LONGEST_REF = 64
 _NO_SUCH = "There is no such request of this workload. Nothing ran. Make the call again to ask again."
 _EMPTY = "A hold must open, watch or drop; hub and sidecar differ in release."
@@ -128,6 +129,8 @@ class HoldStream:
                 if ref is not None:
                     ref.leave()
                 continue
+            if len(self._refs) >= _MOST_REFS:
+                raise InvalidInput(f"this stream has {_MOST_REFS} refs, the most there may be; drop some")
             if name in self._refs:
                 raise InvalidInput(f"ref {name!r} is in use on this stream; choose another")
             ref = self._refs[name] = Ref(self, name)

@@ -31,11 +31,13 @@ class HubService(hub_pb2_grpc.HubServiceServicer):
     async def Sync(self, _requests: Any, context: Any) -> None:
         """Config down, what happened up."""
         async with self._caller(context) as identity:
+            await _begin(context)
             await sync(self._hub, identity, _reader(context), context.write)
 
     async def Hold(self, _requests: Any, context: Any) -> None:
         """All holds of one sidecar."""
         async with self._caller(context) as identity:
+            await _begin(context)
             stream = HoldStream(identity, self._hub)
             serving = asyncio.create_task(stream.serve(_reader(context), context.write))
             stopping = asyncio.create_task(self._hub.stopping.wait())
@@ -92,6 +94,13 @@ class HubService(hub_pb2_grpc.HubServiceServicer):
         except Exception:  # noqa: BLE001 - the edge: whatever it is, the caller hears "could not tell"
             _log.exception("defect")
             await context.abort(grpc.StatusCode.INTERNAL, "the hub stumbled; its log says why")
+
+
+async def _begin(context: Any) -> None:
+    """Send the headers by themselves: if they went with a first message whose write is cancelled because the stream
+    ends, gRPC would send them a second time with the status and fail.
+    """
+    await context.send_initial_metadata(())
 
 
 def _reader(context: Any) -> Any:

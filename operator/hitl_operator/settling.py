@@ -30,6 +30,7 @@ _CONSUME_WITHIN = timedelta(seconds=2)
 _BEFORE_DEADLINE = timedelta(milliseconds=500)
 _WORKERS = 32  # so that the store can commit many outcomes together
 _LOOK_AGAIN = timedelta(seconds=3)  # after an error
+_IDLE_TIMERS = 10_000  # turns in the heap that may be nobody's any more
 _PAUSE = 1.0  # seconds between two tries at a store that does not answer
 _LONGEST_SLEEP = 1.0  # seconds; a wall clock that jumps is noticed so fast
 
@@ -181,6 +182,10 @@ class Settler:
             return
         entry.due = moment
         heapq.heappush(self._timers, (moment, entry.request.handle))
+        if len(self._timers) > 2 * len(self._tracker.open) + _IDLE_TIMERS:
+            # Requests that ended long before their time would stay here until it comes.
+            self._timers = [(each.due, handle) for handle, each in self._tracker.open.items() if each.due]
+            heapq.heapify(self._timers)
         if self._timers[0][0] == moment:
             self._sooner.set()
 

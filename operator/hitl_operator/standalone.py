@@ -123,19 +123,23 @@ class _Watcher:
 
     async def look(self) -> None:
         """Policies and people, several times a second."""
-        seen = (-1, -1)
+        policies = reviewers = window = -1
         while True:
             self._files.look(_now())
             people = self._reviewers.now()
-            versions = (self._book.version, self._reviewers.version)
-            if versions != seen:
-                seen = versions
+            if (policies, reviewers) != (self._book.version, self._reviewers.version):
                 self._check_manning(people)
+            if (reviewers, window) != (self._reviewers.version, self._book.settings.release_window):
+                # Votes that could not be judged can be now, and approvals may lapse sooner or later than before. What
+                # people are asked never changes with the policy (DESIGN 8).
                 self._hub.settler.look_at_all()
+            policies, reviewers = self._book.version, self._reviewers.version
+            window = self._book.settings.release_window
             await asyncio.sleep(LOOK_EVERY)
 
     async def tick(self, server: HubServer) -> None:
-        """Health, gauges and audit heads, once a second."""
+        """Health, gauges and audit heads, once a second from the moment on at which there is something to serve."""
+        await self._hub.settler.is_following.wait()
         while True:
             await server.tell_health()
             self._hub.update_gauges()
