@@ -160,12 +160,18 @@ class Stage:
     # --- people
 
     def _reviewers(self, state: State, place: int, number: int) -> Iterator[Step]:
-        for person, acts in self.scenario.acts.items():
-            for act in acts:
-                after = self._once(("act", number, person, act, state.instant), self._act)
-                if after != NOTHING:
-                    store = (*state.store[:place], after, *state.store[place + 1 :])
-                    yield Step(f"{person}: {act} {self.requests[number].name}", self._stored(state, store))
+        for label, after in self._once(("acts", number, state.instant), self._acts):
+            store = (*state.store[:place], after, *state.store[place + 1 :])
+            yield Step(label, self._stored(state, store))
+
+    def _acts(self, number: int, instant: int) -> list[tuple[str, int]]:
+        """What people can do to a request now, and what it becomes."""
+        found = [
+            (f"{person}: {act} {self.requests[number].name}", self._act(number, person, act, instant))
+            for person, acts in self.scenario.acts.items()
+            for act in acts
+        ]
+        return [(label, after) for label, after in found if after != NOTHING]
 
     def _act(self, number: int, person: str, act: str, instant: int) -> int:
         request = self.requests[number]
