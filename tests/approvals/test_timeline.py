@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from approvals.asked import a_note, a_request, at, noted, written
-from hitl.approvals.requests import ApprovalRequest, NoteType, RequestStatus
+from hitl.approvals.requests import ApprovalRequest, NoteType, RequestStatus, Verified
 from hitl.approvals.settle import settle
 from hitl.approvals.timeline import LONGEST, deadline_of, in_force
+from hitl.approvals.transitions import with_verified
 from hitl.errors import HitlError
 from hitl.policy.verdicts import EscalationStep, OnTimeout, Requirement
 
@@ -147,7 +148,46 @@ def test_a_note_after_the_deadline_revives_nothing() -> None:
     assert in_force(request, at(902)).notes_applied == 0
 
 
+def test_a_note_judged_in_the_second_round_keeps_nothing_open_past_its_end() -> None:
+    """The round was granted before the hub saw the note: what was told to end at 30 minutes ends then."""
+    request = noted(a_request(on_timeout=OnTimeout.RETRY), a_note("ana", minutes=10), when=899, verified=False)
+    request = written(request, settle(request, at(900)).status)  # type: ignore[arg-type]
+    request = written(request, with_verified(request, [Verified("ana", note=1)]))
+    request = written(request, settle(request, at(1000)).status)  # type: ignore[arg-type]
+    assert (request.status.expiration_time, request.status.notes_applied) == (at(1800), 1)
+    assert not in_force(request, at(1799)).expired
+    assert in_force(request, at(1800)).expired
+
+
 MOMENTS = st.integers(0, 4000)
+
+
+@given(
+    events=st.lists(st.tuples(MOMENTS, st.sampled_from(["look", "verify", "extend", "escalate"])), max_size=8),
+    on_timeout=st.sampled_from(list(OnTimeout)),
+)
+def test_I13_what_waits_has_an_end_before_it_and_what_is_past_it_has_ended(
+    events: list[tuple[int, str]], on_timeout: OnTimeout
+) -> None:
+    """I13: however late notes are judged, each write is allowed, and what still waits then has its end before it."""
+    request = a_request(requirements=(LEAD,), escalation=STEPS, on_timeout=on_timeout)
+    for when, event in sorted(events, key=lambda each: each[0]):
+        try:
+            if event == "verify":
+                entries = [Verified(note.reviewer, note=note.n) for note in request.status.notes]
+                request = written(request, with_verified(request, entries))
+            elif event != "look":
+                note = a_note("ana", len(request.status.notes) + 1, NoteType(event.capitalize()))
+                request = noted(request, note, when=when, verified=False)
+        except HitlError:
+            continue
+        found = settle(request, at(when))
+        request = written(request, found.status or request.status)
+        if found.outcome == "Waiting":
+            assert request.status.expiration_time is not None
+            assert found.look_again is not None
+            assert at(when) < request.status.expiration_time <= at(LONGEST.total_seconds())
+            assert at(when) < found.look_again <= request.status.expiration_time
 
 
 @given(

@@ -64,7 +64,9 @@ def in_force(request: ApprovalRequest, now: datetime) -> InForce:
     written = deadline_of(request)
     deadline = max(written, replay.deadline) if moved else written
     escalated = max(status.escalated, replay.escalated)
-    expired = replay.over and now >= deadline
+    # By what is in force, not by the replay: a note that was judged late must not keep open what was told to end.
+    last = spec.on_timeout is OnTimeout.ABORT or bool(rounds) or deadline >= request.created + LONGEST
+    ends = deadline if deadline > now else replay.deadline
     coming = [request.created + timedelta(seconds=step.after) for step in steps[escalated:]]
     return InForce(
         deadline=deadline,
@@ -72,8 +74,8 @@ def in_force(request: ApprovalRequest, now: datetime) -> InForce:
         rounds=rounds,
         escalated=escalated,
         notes_applied=notes_applied,
-        expired=expired,
-        next_change=min((deadline, *(moment for moment in coming if now < moment < deadline))),
+        expired=last and now >= deadline,
+        next_change=min((ends, *(moment for moment in coming if now < moment < deadline))),
     )
 
 
