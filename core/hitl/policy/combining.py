@@ -13,6 +13,8 @@ from hitl.policy.verdicts import Factor, Reason, Verdict
 from hitl.policy.voices import Judgement, Voice
 
 _MAX_VERDICTS = 256
+# Where the author's own reason for a rule says why; past that the explanation does.
+_BY_RULE_ALONE = ("RULE", "BASELINE")
 
 
 def combine(spoken: tuple[Judgement, ...], situation: Situation, trace: Trace | None = None) -> Verdict:
@@ -62,7 +64,6 @@ def _combined(spoken: tuple[Judgement, ...], situation: Situation, trace: Trace 
         for judgement in spoken
         if judgement is not decider and judgement.action > Action.ALLOW
     ]
-    reasons = list(dict.fromkeys(reason for judgement in (decider, *spoken) for reason in judgement.reasons))
     advice = decider.advice
     holding = [(judgement, bound) for judgement, bound in zip(spoken, bounds, strict=True) if bound.holds]
     judged = _judged(spoken)
@@ -70,7 +71,6 @@ def _combined(spoken: tuple[Judgement, ...], situation: Situation, trace: Trace 
     if hidden is not None and hidden[0] > action:
         action, code, explanation = hidden
         factors.append(Factor("redaction", 0, explanation))
-        reasons.insert(0, Reason.POLICY_BOUNDARY)
         advice = wording.ADVICE_SHORTER
         clarify = clarify and action is not Action.DENY
     # Beside a suggestion, too, one person alone does not answer for what he cannot see.
@@ -81,14 +81,21 @@ def _combined(spoken: tuple[Judgement, ...], situation: Situation, trace: Trace 
     return Verdict(
         action=action,
         reason_code=code,
-        message=wording.agent_hears(action, decider, explanation, advice, terms, clarify=clarify),
+        message=wording.agent_hears(
+            action,
+            explanation,
+            because=rule.because if rule is not None and code in _BY_RULE_ALONE else "",
+            advice=advice,
+            terms=terms,
+            clarify=clarify,
+        ),
         explanation=explanation,
         clarify=clarify,
         score=decider.scored.score if decider.scored is not None else None,
         factors=tuple(factors),
         rule=decider.candidate.rule_id if decider.candidate is not None else "",
         policies=tuple(judgement.voice.policy.ref for judgement in spoken),
-        reasons=tuple(dict.fromkeys(reasons)) if action > Action.NOTIFY or clarify else (),
+        reasons=_reasons(decider, spoken, code) if action > Action.NOTIFY or clarify else (),
         terms=terms,
         summary=situation.summary(rule.summary if rule is not None else None) if shown else "",
         because=rule.because if rule is not None else "",
@@ -145,6 +152,13 @@ def _effects(spoken: tuple[Judgement, ...], situation: Situation) -> tuple[str, 
     rules = [judgement.rule.effects for judgement in spoken if judgement.rule is not None]
     declared = situation.tool.declaration.effects if situation.tool.declaration is not None else ()
     return tuple(dict.fromkeys(str(effect) for effects in (*rules, declared) for effect in effects))
+
+
+def _reasons(decider: Judgement, spoken: tuple[Judgement, ...], code: str) -> tuple[Reason, ...]:
+    """Why a person is asked: what decided first, each reason once."""
+    beyond = (Reason.POLICY_BOUNDARY,) if code in ("FLOOR", "OVERSIZE", "HIDDEN") else ()
+    all_of_them = (reason for judgement in (decider, *spoken) for reason in judgement.reasons)
+    return tuple(dict.fromkeys((*beyond, *all_of_them)))
 
 
 def _judged(spoken: tuple[Judgement, ...]) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def _guarded(plan: Plan, situation: Situation, trace: Trace | None) -> dict[Voic
     try:
         hits = plan.guard.hits(situation.call, situation.tool.declaration)
     except HitlError as error:
-        text = situation.clean(f"its arguments could not be searched for protected paths: {wording.because_of(error)}")
+        text = f"its arguments could not be searched for protected paths: {wording.because_of(error)}"
         return {plan.built_in: _refusal(plan.built_in, "EVALUATION_FAILED", text, wording.ADVICE_SHORTER)}
     if not hits:
         return {}
@@ -133,7 +133,7 @@ def _refusal(voice: Voice, code: str, text: str, advice: str) -> Judgement:
 
 
 def _failed(config: Config, call: ToolCall, error: Exception) -> Verdict:
-    text = f"the call could not be evaluated: {type(error).__name__}"
+    text = f"the call could not be evaluated: {wording.because_of(error)}"
     return Verdict(
         action=Action.DENY,
         reason_code="EVALUATION_FAILED",

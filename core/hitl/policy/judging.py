@@ -48,7 +48,7 @@ def judge(
             voice=voice,
             action=Action.DENY,
             reason_code="EVALUATION_FAILED",
-            explanation=situation.clean(wording.failed(voice, tried, error)),
+            explanation=wording.failed(voice, tried, error),
             candidate=tried,
             reasons=(Reason.RULE if tried else Reason.POLICY_BOUNDARY,),
             advice=wording.ADVICE_FAILED,

@@ -18,7 +18,8 @@ from hitl.policy.verdicts import Verdict
 from hitl.policy.voices import Candidate, Judgement, Voice, candidates_of
 
 _MAX_NAMES = 4_096
-_MAX_PLANS = 64
+# A sidecar needs one, and the one before while calls are still being judged; the rest is memory.
+_MAX_PLANS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -108,15 +108,15 @@ class Situation:
         return self._preview
 
     def previews(self, voices: Iterable[Voice], shown: tuple[str, ...]) -> Iterator[Preview]:
-        """What reviewers see, with the values that rules went by in the clear; and what they would see by the built-in
-        redaction and by each of these policies alone. What one policy hides may make room for what another finds too
-        much, so each is asked by itself (I15).
+        """What reviewers see, with the values that rules went by in the clear; and what they would see by each of these
+        policies alone. What one policy hides may make room for what another finds too much, so each is asked by itself
+        (I15).
         """
         asked = {self.plan.redactor}
         yield self.preview
         if shown and self.preview.findings:
             yield self._previewed(self.plan.redactor, shown)
-        for redactor in (compile_redaction(()), *(compile_redaction(voice.hides) for voice in voices)):
+        for redactor in (compile_redaction(voice.hides) for voice in voices):
             if redactor not in asked:
                 asked.add(redactor)
                 yield self._previewed(redactor)

@@ -7,13 +7,15 @@ author's own words.
 from collections.abc import Sequence
 from typing import Final
 
+from hitl.errors import HitlError
 from hitl.policy.actions import Action
 from hitl.policy.adjustments import Adjusted
 from hitl.policy.durations import format_duration
+from hitl.policy.escaping import escape_line
 from hitl.policy.settings import Settings
 from hitl.policy.spec import Scoring, Undeclared
 from hitl.policy.verdicts import ApprovalTerms, Requirement, SecondFactor
-from hitl.policy.voices import Candidate, Judgement, Voice
+from hitl.policy.voices import Candidate, Voice
 
 ADVICE_DENIED: Final = "Do not retry."
 ADVICE_FAILED: Final = "Do not retry; tell the people who run this agent, the policy needs mending."
@@ -96,14 +98,17 @@ def touches(voice: Voice, path: str, where: str) -> str:
 
 def failed(voice: Voice, candidate: Candidate | None, error: Exception) -> str:
     """Names policy, rule and (where the error carries it) the expression (SECURITY A1)."""
-    where = rule_of(candidate) if candidate else voice.title
+    where = rule_of(candidate) if candidate is not None else voice.title
     return f"{where} could not be evaluated: {because_of(error)}"
 
 
 def because_of(error: Exception) -> str:
-    """What an exception says, on one line. Errors of our own are written for people; of others the type matters too."""
-    text = str(error)[:_LONGEST_REASON]
-    return text if type(error).__module__.startswith("hitl.") and text else f"{type(error).__name__}: {text}"
+    """What an exception says, on one line. Our own are written for people and repeat no argument (I10); of all others
+    only the kind is told.
+    """
+    if isinstance(error, HitlError):
+        return escape_line(str(error), limit=_LONGEST_REASON)
+    return f"unexpected {type(error).__name__}"
 
 
 def suggest_only(voice: Voice) -> str:
@@ -151,16 +156,18 @@ def course(terms: ApprovalTerms) -> str:
 
 
 def agent_hears(
-    action: Action,
-    judgement: Judgement,
-    explanation: str,
-    advice: str,
-    terms: ApprovalTerms | None,
-    *,
-    clarify: bool,
+    action: Action, explanation: str, *, because: str, advice: str, terms: ApprovalTerms | None, clarify: bool
 ) -> str:
-    """One or two sentences for the model: what happens, and what to do next."""
-    because = judgement.rule.because if judgement.rule is not None else ""
+    """One or two sentences for the model: what happens, and what to do next.
+
+    Args:
+        action: what the call gets.
+        explanation: why, for people.
+        because: the author's words for it, if a rule of his alone decided.
+        advice: under Deny.
+        terms: of a held call.
+        clarify: the answer is CLARIFY instead.
+    """
     why = sentence(because or explanation)
     if clarify:
         return (

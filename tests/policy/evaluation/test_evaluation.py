@@ -114,6 +114,23 @@ def test_I2_A1_what_a_rule_cannot_evaluate_is_denied(
     assert verdict.rule == "AgentPolicy/shop/p0#broken"
 
 
+def test_A1_the_expression_is_named_whatever_words_are_in_it() -> None:
+    """A1: redaction, which goes by words such as token, leaves the author's own expression readable."""
+    source = "args.token == 'tok_1' && args.password.size() > 3"
+    config = a_config({"rules": [{"action": "Allow", "tools": ["*"], "cel": source}]})
+    assert source in judged(config, a_call(arguments={"token": "tok_1"})).explanation
+
+
+def test_what_the_agent_hears_is_what_decided() -> None:
+    """The author's `because` is told where his rule decided, and the raiser where that did."""
+    rule = {"action": "Confirm", "tools": ["*"], "because": "Policy 4.2."}
+    config = a_config({"rules": [rule], "raise": {"novelty": "MultiFactor"}})
+    ledger, call = Ledger(), a_call()
+    assert "never used box/put" in judged(config, call, ledger).message
+    ledger.record_allowed(call.name, sightings(config, call, agent=AGENT), NOW)
+    assert judged(config, call, ledger).message == "Waiting for a reviewer: Policy 4.2."
+
+
 def test_I2_another_policys_allow_does_not_mend_a_failure() -> None:
     """I2: one policy that cannot be evaluated denies, whatever the others say; so does a baseline."""
     broken = {"rules": [{"action": "Allow", "tools": ["*"], "cel": "args.n > 5"}]}
