@@ -44,12 +44,14 @@ def judge(
             return _by_score(voice, None, situation)
         return _by_default(voice, undeclared, situation)
     except Exception as error:  # noqa: BLE001 - whatever a matcher, an expression, a score or a limit runs into: I2
+        text = wording.failed(voice, tried, error)
         return Judgement(
             voice=voice,
             action=Action.DENY,
             reason_code="EVALUATION_FAILED",
-            explanation=wording.failed(voice, tried, error),
+            explanation=text,
             candidate=tried,
+            factors=(Factor("evaluation failed", 0, text),),
             reasons=(Reason.RULE if tried else Reason.POLICY_BOUNDARY,),
             advice=wording.ADVICE_FAILED,
         )
@@ -88,7 +90,8 @@ def _by_rule(candidate: Candidate, situation: Situation) -> Judgement:
     if rule.action is None and least < Action.DENY:
         return _by_score(candidate.voice, candidate, situation, charges=charges, least=least, over=over)
     action = max(rule.action or Action.ALLOW, least)
-    step = _Step(action, "RULE", wording.decided(candidate, action), (Reason.RULE,), charges=charges)
+    text = wording.decided(candidate, action)
+    step = _Step(action, "RULE", text, (Reason.RULE,), (Factor("rule", 0, text),), charges)
     if over:
         step = _Step(
             action, "LIMIT", over, (Reason.POLICY_BOUNDARY,), (Factor("limit", 0, over),), charges, wording.ADVICE_LATER
@@ -103,7 +106,8 @@ def _by_default(voice: Voice, action: Action, situation: Situation) -> Judgement
     known = situation.tool.scores.get((voice,))
     if known is not None and _is_quiet(voice, None, situation):
         return known
-    step = _Step(action, "UNDECLARED", wording.undeclared(voice, action), (Reason.POLICY_BOUNDARY,))
+    text = wording.undeclared(voice, action)
+    step = _Step(action, "UNDECLARED", text, (Reason.POLICY_BOUNDARY,), (Factor("undeclared", 0, text),))
     judgement = _finished(voice, None, situation, step)
     if judgement.constant:
         situation.tool.scores[voice,] = judgement
@@ -231,6 +235,7 @@ def _denied(candidate: Candidate, code: str, explanation: str, advice: str) -> J
         reason_code=code,
         explanation=explanation,
         candidate=candidate,
+        factors=(Factor(code.lower(), 0, explanation),),
         reasons=(Reason.POLICY_BOUNDARY,),
         advice=advice,
     )

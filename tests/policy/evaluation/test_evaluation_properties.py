@@ -400,6 +400,8 @@ def test_I1_nothing_runs_that_a_binding_policy_would_hold(document: dict[str, An
         assert verdict.recorded_as in ("", "Monitor", "AuditOnly")
         assert verdict.recorded_as or verdict.would_have in (None, verdict.action)
     assert (verdict.terms is not None) == verdict.action.holds
+    assert verdict.factors
+    assert verdict.score is None or sum(factor.points for factor in verdict.factors) == verdict.score
     if verdict.terms is not None:
         assert verdict.terms.requirements
         lone = [voter for voter in range(len(PEOPLE)) if met(verdict.terms.requirements, [voter])]
