@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,25 @@ def test_I5_an_end_and_an_approval_cannot_come_in_one_write(end: State) -> None:
     """I5: what expired or was cancelled while Pending cannot claim in the same write that it had been approved."""
     with pytest.raises(Refused, match="cannot also say"):
         guard(ANA_APPROVED, reached(ANA_APPROVED, State.APPROVED, end))
+
+
+@pytest.mark.parametrize("pair", list(combinations((State.APPROVED, *ENDED), 2)), ids="+".join)
+def test_I5_outcomes_exclude_each_other_also_in_one_write(pair: tuple[State, State]) -> None:
+    """I5: of all pairs that one write could set, only Approved with Consumed is allowed."""
+    if set(pair) == {State.APPROVED, State.CONSUMED}:
+        guard(ANA_APPROVED, reached(ANA_APPROVED, *pair))
+        return
+    status = replace(reached(ANA_APPROVED, *pair), consumed_time=None, consumed_digest="", consumed_by="")
+    with pytest.raises(Refused, match=r"exclude each other|cannot also say|not Approved"):
+        guard(ANA_APPROVED, status)
+
+
+def test_I5_the_time_of_the_outcome_comes_with_it() -> None:
+    """I5: resolvedTime is set exactly when a request leaves Pending."""
+    with pytest.raises(Refused, match="resolvedTime is set exactly"):
+        guard(a_request(), replace(reached(a_request(), State.DENIED), resolved_time=None))
+    with pytest.raises(Refused, match="resolvedTime is set exactly"):
+        guard(a_request(), replace(RequestStatus(), resolved_time=at(1)))
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.PENDING])
@@ -202,6 +222,14 @@ def test_I5_notes_are_append_only_and_at_most_eight_for_each_person() -> None:
     with pytest.raises(Refused, match="may not be changed or removed"):
         guard(request, replace(request.status, notes=request.status.notes[1:]))
     assert len(with_note(request, a_note("bo", 1, NoteType.FEEDBACK, reason="hm"), at(20)).notes) == 9
+
+
+def test_I5_nothing_is_verified_once_an_outcome_is_written() -> None:
+    """I5: a vote that nobody had judged when the request ended stays unjudged."""
+    request = voted(DENIED_VOTES, "cy", verified=False)
+    request = written(request, settle(request, at(40)).status)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="nothing more is counted"):
+        guard(request, replace(request.status, verified=(*request.status.verified, Verified("cy"))))
 
 
 @pytest.mark.parametrize("state", ENDED)
