@@ -168,16 +168,22 @@ def _integer(text: str) -> Any:
         return _Refused("-0 loses its sign on a round trip; send 0")
     if len(text) <= 17 and abs(value := int(text)) <= MAX_INTEGER:
         return value
-    return _Refused(f"the integer {_cut(text)} is beyond ±{MAX_INTEGER} and many parsers round it; send it as a string")
+    # Never the digits themselves: they may be a card's, and the message is kept in records (SECURITY I10).
+    digits = len(text.lstrip("-"))
+    return _Refused(
+        f"an integer of {digits} digits is beyond ±{MAX_INTEGER} and many parsers round it; send it as a string"
+    )
 
 
 def _float(text: str) -> Any:
     value = float(text) if len(text) <= _NUMBER_LIMIT else float("inf")
     if value == 0 and text.startswith("-"):
-        return _Refused(f"{_cut(text)} loses its sign on a round trip; send 0")
+        return _Refused("a negative zero loses its sign on a round trip; send 0")
     # repr is the shortest text that gives the same double: it must be the same number as the text sent.
     if value in (float("inf"), float("-inf")) or (repr(value) != text and Decimal(repr(value)) != Decimal(text)):
-        return _Refused(f"the number {_cut(text)} does not survive a round trip exactly; send it as a string")
+        return _Refused(
+            f"a number of {len(text)} characters does not survive a round trip exactly; send it as a string"
+        )
     return int(value) if value.is_integer() and abs(value) <= MAX_INTEGER else value
 
 
