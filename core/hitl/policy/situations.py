@@ -122,14 +122,10 @@ class Situation:
                 yield self._previewed(redactor)
 
     def _previewed(self, redactor: Redactor, shown: tuple[str, ...] = ()) -> Preview:
-        definition = self.tool.definition
+        # No argument's name counts as declared: definitions come by way of the agent and nothing pins their names, and
+        # what one policy names must not make another's find less hidden (G2, I15).
         return redactor.preview(
-            self.call.arguments,
-            self.plan.config.settings.preview_bytes,
-            shown,
-            # Whose words these are: a listed server's tool names its arguments, an unlisted one's agent does.
-            declared=definition.argument_names if definition is not None and self.tool.server is not None else (),
-            rendered=self.call.arguments_json,
+            self.call.arguments, self.plan.config.settings.preview_bytes, shown, rendered=self.call.arguments_json
         )
 
     @property

@@ -21,7 +21,12 @@ NOW = 1_790_000_000.0
 AGENT = Agent(namespace="shop", workload="deploy/support", labels={"app": "support"})
 
 
-def a_config(*specs: dict[str, Any], baseline: dict[str, Any] | None = None, **settings: Any) -> Config:
+def a_config(
+    *specs: dict[str, Any],
+    baseline: dict[str, Any] | None = None,
+    servers: tuple[dict[str, Any], ...] = (),
+    **settings: Any,
+) -> Config:
     policies = [
         {
             "kind": "AgentPolicy",
@@ -53,7 +58,7 @@ def a_config(*specs: dict[str, Any], baseline: dict[str, Any] | None = None, **s
             "keyID": "k1",
             "settings": settings,
             "policies": policies,
-            "toolServers": [],
+            "toolServers": list(servers),
         }
     )
 
@@ -242,6 +247,22 @@ def test_I15_naming_a_secret_of_the_agents_does_not_vouch_for_it() -> None:
     ):
         assert judged(a_config(holds), call).reason_code == "HIDDEN"
         assert judged(a_config(holds, more), call).reason_code == "HIDDEN"
+
+
+def test_G2_a_definition_from_the_agent_vouches_for_no_name() -> None:
+    """G2: much hidden text makes a call stricter, also where the definition that the agent handed over for a tool of a
+    listed server has an argument of that name, and also where the server's author pinned another definition.
+    """
+    call = a_call(arguments={"password": "drop everything now " * 100})
+    definition = ToolDefinition(name="put", argument_names=("password",))
+    holds = {"rules": [{"action": "Confirm", "tools": ["*"]}]}
+    for pinned in ({}, {"definitionDigest": "0" * 64}):
+        box: dict[str, Any] = {"name": "box", "uid": "t", "generation": 1}
+        box["spec"] = {"endpoint": "http://box", "tools": [{"name": "put", "level": "low"} | pinned]}
+        config = a_config(holds, servers=(box,))
+        for described in (None, definition):
+            verdict = judged(config, call, definition=described)
+            assert (verdict.action, verdict.reason_code) == (Action.MULTI_FACTOR, "HIDDEN")
 
 
 def test_G2_a_value_that_a_rule_went_by_is_named_as_not_to_be_hidden() -> None:
