@@ -27,6 +27,7 @@ class Cause(StrEnum):
     NO_PERSON = "no_person"
     NOT_SIGNED = "not_signed"
     SIGNATURE = "signature"
+    OTHER_REQUEST = "other_request"
     STALE = "stale"
     GROUPS = "groups"
     REQUESTER = "requester"
@@ -78,6 +79,7 @@ class SignatureVerifier:
             request,
             decision.reviewer,
             lambda: signed_text(self._cluster_uid, request, decision),
+            echo=(decision.request_uid, decision.digest),
             proof=decision.proof,
             stored=decision.time,
             groups=decision.groups,
@@ -89,6 +91,7 @@ class SignatureVerifier:
             request,
             note.reviewer,
             lambda: signed_note(self._cluster_uid, request, note),
+            echo=(note.request_uid, request.spec.digest),
             proof=note.proof,
             stored=note.time,
             note=note.n,
@@ -100,6 +103,7 @@ class SignatureVerifier:
         reviewer: str,
         text: Callable[[], bytes],
         *,
+        echo: tuple[str, str],
         proof: Proof | None,
         stored: datetime | None,
         groups: tuple[str, ...] = (),
@@ -116,6 +120,9 @@ class SignatureVerifier:
         person = people.get(reviewer.casefold())
         if person is None:
             return refused(Cause.NO_PERSON, f"{reviewer} is not in reviewers.yaml")
+        if echo != (request.uid, request.spec.digest):
+            # What is signed is what the decision says it answers: signed rightly, it may still answer something else.
+            return refused(Cause.OTHER_REQUEST, f"{reviewer} decided another request or another call, not this one")
         if proof is None or proof.type != "ed25519" or stored is None:
             return refused(
                 Cause.NOT_SIGNED, f"nothing here is signed by {reviewer}; decide with: hitl approve, hitl deny"

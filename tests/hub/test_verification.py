@@ -1,5 +1,6 @@
 """Which votes count: signed by the right person, over this request and decision, just now (SECURITY C1, D5)."""
 
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 from hubs import RELEASED, HubHere, Sidecar, World, a_spec, counted, eventually
 
-from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Proof, State
-from hitl.stores.people import add_reviewer
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Note, NoteType, Proof, State
+from hitl.approvals.signing import signed_note
+from hitl.stores.people import add_reviewer, sign
 
 Forge = Callable[[World, ApprovalRequest, ApprovalRequest], Decision]
 
@@ -108,6 +110,39 @@ async def test_D5_a_vote_that_is_not_what_it_claims_never_counts_and_is_seen(
     answer = await sidecar.consume(held.handle, request.spec.digest)
     assert answer.release != RELEASED
     assert list(answer.reviews) == []
+
+
+@pytest.mark.parametrize("same", ["digest", "uid"])
+async def test_D5_a_good_signature_over_another_request_or_call_never_counts(
+    world: World, hub: HubHere, sidecar: Sidecar, same: str
+) -> None:
+    """D5: an approval of ana's copied, signature and all, into the row of another call or of a later request of the
+    same name does not count there; the store's own check is gone around, as any process of the account can.
+    """
+    spec = a_spec()
+    held = await sidecar.open(spec)
+    request = await world.state_of(held.handle, State.PENDING)
+    then = replace(request, uid="0" * 32) if same == "digest" else request
+    old = world.signed(replace(then, spec=spec if same == "digest" else replace(spec, digest="e" * 64)), "ana")
+    copied = replace(old, time=world.clock())
+    await (await world.store()).write_status(request, replace(request.status, decisions=(copied,)))
+    await counted(hub, 1, "decisions_rejected_total", reason="other_request")
+    assert (await sidecar.consume(held.handle, spec.digest)).release != RELEASED
+    stored = await world.state_of(held.handle, State.PENDING)
+    assert [bool(entry.refused) for entry in stored.status.verified] == [True]
+
+
+async def test_D5_a_note_for_another_request_never_counts(world: World, hub: HubHere, sidecar: Sidecar) -> None:
+    """D5: more time that ana gave to an earlier request of the same name is none for this one."""
+    request = await world.state_of((await sidecar.open(a_spec())).handle, State.PENDING)
+    time = world.clock()
+    note = Note("ana", 1, "0" * 32, NoteType.EXTEND, minutes=9, proof=Proof("ed25519", "", time.replace(microsecond=0)))
+    assert note.proof is not None
+    signature = sign(world.home.path, "ana", signed_note(world.home.cluster_uid, request, note))
+    proof = replace(note.proof, signature=base64.b64encode(signature).decode())
+    judged = await hub.hub.settler._verifier.judge_note(request, replace(note, time=time, proof=proof))
+    assert judged is not None
+    assert judged.cause == "other_request"
 
 
 async def test_I4_no_service_account_decides_even_with_a_key(world: World, hub: HubHere, sidecar: Sidecar) -> None:

@@ -22,6 +22,9 @@ def signed_text(cluster_uid: str, request: ApprovalRequest, decision: Decision) 
     Whoever signs puts the time into `decision.proof` first, with an empty signature; the signature itself and the
     store's stamp are not part of the text. Times are in whole seconds, so that no store can change them.
 
+    Uid and digest are those that the decision names. A good signature therefore does not say that it answers this
+    request: whoever verifies it also compares the two with the request's own.
+
     Args:
         cluster_uid: UID of the cluster (standalone: of the home directory).
         request: the one that was shown.
