@@ -205,6 +205,8 @@ class Settler:
             moment, handle = heapq.heappop(self._timers)
             entry = self._tracker.open.get(handle)
             if entry is not None and entry.due == moment:
+                # No turn is left in the heap: should the clock step back before it is looked at, the same is due again.
+                entry.due = 0.0
                 self.look(entry)
 
     async def _work(self) -> None:
