@@ -19,13 +19,21 @@ def denied(when: float, **spec: object) -> ApprovalRequest:
     return written(request, settle(request, at(when)).status)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("seconds", "refused"), [(99, False), (100, True), (699, True), (700, False)])
+@pytest.mark.parametrize(("seconds", "refused"), [(100, True), (699, True), (700, False)])
 def test_B4_the_same_call_is_refused_for_the_cooldown_after_its_denial(seconds: float, refused: bool) -> None:
     """B4: from the moment of the denial and for ten minutes, whatever session or call_id it comes with."""
     found = refusal([denied(100, session_id="other", key="call-9")], SAME, TOOL, at(seconds), 600)
     assert (found is not None) is refused
     if found is not None:
         assert (found.reason_code, found.until, found.earlier.name) == ("COOLDOWN", at(700), "create-refund-7f3kq00000")
+
+
+@pytest.mark.parametrize("back", [1, 3600])
+def test_B4_a_clock_that_is_set_back_ends_no_cooldown(back: float) -> None:
+    """B4: a denial that lies ahead of the clock refuses the call as one just given does."""
+    found = refusal([denied(100)], SAME, TOOL, at(100 - back), 600)
+    assert found is not None
+    assert (found.reason_code, found.until) == ("COOLDOWN", at(700))
 
 
 def test_B4_only_a_denial_cools_down() -> None:

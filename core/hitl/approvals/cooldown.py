@@ -36,7 +36,7 @@ def refusal(
         earlier: requests of the same workload, in any order; only denied ones matter.
         sameness: of the call: no session and no call_id makes it another one.
         tool: ``server/tool``; capitals do not matter.
-        now: aware, UTC.
+        now: aware, UTC. A clock that was set back, so that a denial lies ahead of it, ends no cooldown.
         cooldown: seconds; 0 switches it off.
     """
     window = timedelta(seconds=cooldown)
@@ -44,7 +44,7 @@ def refusal(
         (
             (at, request.name, request)
             for request in earlier
-            if (at := _denied_at(request)) is not None and at <= now < at + window
+            if (at := _denied_at(request)) is not None and now < at + window
         ),
         key=lambda found: found[:2],
         reverse=True,
