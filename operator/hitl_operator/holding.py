@@ -27,6 +27,7 @@ _AT_ONCE = 512  # opens of one stream in flight: two batches of the store
 _MOST_REFS = 100_000  # holds and Awaits of one sidecar; each takes some 500 bytes
 _LONGEST_REF = 64
 _NO_SUCH = "There is no such request of this workload. Nothing ran. Make the call again to ask again."
+_TOO_MANY = "Too many holds and Awaits of this sidecar wait already. Nothing ran. Let some of them end, then try again."
 _EMPTY = "A hold must open, watch or drop; hub and sidecar differ in release."
 _INTERNAL = "The hub stumbled over this request; its log says why. Nothing ran. Try again later."
 
@@ -129,10 +130,13 @@ class HoldStream:
                 if ref is not None:
                     ref.leave()
                 continue
-            if len(self._refs) >= _MOST_REFS:
-                raise InvalidInput(f"this stream has {_MOST_REFS} refs, the most there may be; drop some")
             if name in self._refs:
                 raise InvalidInput(f"ref {name!r} is in use on this stream; choose another")
+            if len(self._refs) >= _MOST_REFS:
+                # On this ref alone: one agent that waits too often must not end the holds of the others.
+                self._news[name] = problem_response(name, gate_pb2.OUTCOME_UNAVAILABLE, "LIMIT", _TOO_MANY)
+                self._wake.set()
+                continue
             ref = self._refs[name] = Ref(self, name)
             await self._slots.acquire()
             task = asyncio.create_task(self._start(ref, message))

@@ -308,3 +308,22 @@ async def test_garbage_on_one_ref_does_not_end_the_others(world: World, sidecar:
     await world.decide(held.handle, "ana")
     await held.ready()
     assert (await sidecar.consume(held.handle, spec.digest)).release == RELEASED
+
+
+async def test_one_wait_too_many_ends_on_its_own_ref(
+    world: World, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the most refs that a stream may have the next one hears LIMIT; the holds before it go on and are released,
+    and there is room again.
+    """
+    monkeypatch.setattr("hitl_operator.holding._MOST_REFS", 2)
+    spec = a_spec()
+    held = await sidecar.open(spec)
+    await sidecar.watch(held.handle)
+    refused = await sidecar.watch(held.handle)
+    assert (refused.outcome, refused.state.reason_code) == ("UNAVAILABLE", "LIMIT")
+    await world.decide(held.handle, "ana")
+    await held.ready()
+    assert (await sidecar.consume(held.handle, spec.digest)).release == RELEASED
+    assert await held.end() == "ALREADY_RELEASED"
+    assert (await sidecar.open(a_spec())).outcome == "PENDING"
