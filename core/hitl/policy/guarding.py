@@ -38,7 +38,7 @@ class Guard:
         self._all: Protection = protection(everything)
         # A protected name such as .env or *.pem needs no slash before it.
         self._has_names = any(not path.startswith(("/", "~")) for path in everything)
-        self._last_parts = _last_parts(everything)
+        self._last_parts = _last_parts(everything, whole_homes=self._all.covers("~") is not None)
 
     def hits(self, call: ToolCall, declaration: ToolDeclaration | None) -> dict[Voice, tuple[str, str]]:
         """Whose paths the call may touch: (the path as written, pointer of the argument that leads there).
@@ -56,7 +56,7 @@ class Guard:
                 if self._leads(value):
                     suspicious.append(_Text((name,), name in PROSE_ARGUMENTS, value))
             elif isinstance(value, dict | list):
-                self._look_into(value, (name,), suspicious)
+                self._look_into(value, (name,), suspicious, is_prose=name in PROSE_ARGUMENTS)
             if self._leads(name):
                 suspicious.append(_Text((name,), is_prose=False, text=name))
         if not suspicious:
@@ -75,17 +75,24 @@ class Guard:
                     found[voice] = (hit[0], pointer(*each.steps))
         return found
 
-    def _look_into(self, parent: Any, steps: tuple[str | int, ...], suspicious: list["_Text"]) -> None:
-        """Collects what is inside; as deep as the envelope lets arguments be."""
-        is_prose = any(step in PROSE_ARGUMENTS for step in steps)
+    def _look_into(
+        self, parent: Any, steps: tuple[str | int, ...], suspicious: list["_Text"], *, is_prose: bool = False
+    ) -> None:
+        """Collects what is inside; as deep as the envelope lets arguments be.
+
+        Prose is text, or a list of texts, right below a name for prose: an object there has names of its own, and
+        what is in ``{"body": {"path": …}}`` may well be opened.
+        """
         for step, value in parent.items() if isinstance(parent, dict) else enumerate(parent):
+            here = is_prose if isinstance(step, int) else step in PROSE_ARGUMENTS
             if isinstance(value, str):
                 if self._leads(value):
-                    suspicious.append(_Text((*steps, step), is_prose or step in PROSE_ARGUMENTS, value))
+                    suspicious.append(_Text((*steps, step), here, value))
             elif isinstance(value, dict | list):
-                self._look_into(value, (*steps, step), suspicious)
+                # A list of lists is no list of texts.
+                self._look_into(value, (*steps, step), suspicious, is_prose=here and isinstance(step, str))
             if isinstance(step, str) and self._leads(step):
-                suspicious.append(_Text((*steps, step), is_prose, step))
+                suspicious.append(_Text((*steps, step), is_prose=False, text=step))
 
     def _leads(self, text: str) -> bool:
         """Whether a text could lead to a protected path: cheap, and never wrong in saying no."""
@@ -96,12 +103,19 @@ class Guard:
         return self._last_parts.search(text) is not None
 
 
-def _last_parts(paths: Sequence[str]) -> Any:
-    """Finds the literal part of the last component of any of these paths, whatever its case; None if one has none."""
-    parts: set[str] = set()
+def _last_parts(paths: Sequence[str], *, whole_homes: bool) -> Any:
+    """Finds the literal part of the last component of any of these paths, whatever its case; None if one has none.
+
+    Args:
+        paths: the protected paths, as written.
+        whole_homes: they cover a home directory, such as /root or /home: ``~`` leads there without their names.
+    """
+    parts = {"~"} if whole_homes else set()
     for path in paths:
-        literal = max(_WILD.split(path.rstrip("/").rpartition("/")[2]), key=len)
-        if len(literal) < 2 or not path.isascii() or _ODD.search(path):
+        last = path.rstrip("/").rpartition("/")[2]
+        literal = max(_WILD.split(last), key=len)
+        # "~" and "~bo" are any home directory, and /home/ana leads there without either.
+        if len(literal) < 2 or last.startswith("~") or not path.isascii() or _ODD.search(path):
             return None
         parts.add(literal.lower())
     return re2.compile(f"(?i){'|'.join(re2.escape(part) for part in sorted(parts))}")

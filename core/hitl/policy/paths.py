@@ -49,7 +49,7 @@ class Protection:
     (``.env``, ``*.pem``, ``.git/hooks``) is a name, wherever it stands. ``*`` and ``?`` stay within one component.
     """
 
-    __slots__ = ("_deepest", "_names", "_places", "_roots", "_wild_names", "_wild_places")
+    __slots__ = ("_deepest", "_holds_all", "_names", "_places", "_roots", "_wild_names", "_wild_places")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         """Compile what an author wrote. ValueError, with the next step, for what is no path."""
@@ -60,6 +60,7 @@ class Protection:
         for pattern in patterns:
             self._add(pattern)
         self._deepest = max(map(len, self._places), default=0)
+        self._holds_all = (_ROOT,) in self._places
         # What no place can start with is off the list at once.
         self._roots = _HOME_ROOTS.union(place[1] for place in self._places if len(place) > 1)
 
@@ -92,12 +93,12 @@ class Protection:
         wild = _WILD.search(candidate) is not None
         parts = _split(candidate)
         if not parts:
-            return None
+            return self._places.get((_ROOT,)) if candidate == "/" else None
         if self._names or self._wild_names:
             for start in range(len(parts)):
                 if hit := self._name_at(parts, start, wild=wild):
                     return hit
-        if not (wild or self._wild_places or parts[0] in self._roots or parts[0][0] in "~."):
+        if not (wild or self._wild_places or self._holds_all or parts[0] in self._roots or parts[0][0] in "~."):
             return None
         for place in _places(candidate, protected=False):
             if hit := self._place_of(place, wild=wild):
@@ -166,7 +167,9 @@ def _places(cleaned: str, *, protected: bool) -> list[Parts]:
     """Where a cleaned path lies, under every name that the place has: from the root, and within a home directory."""
     parts = _split(cleaned)
     if not parts:
-        return [(_ROOT,)] if cleaned == "/" else []
+        if cleaned != "/":
+            return []
+        return [(_ROOT,), (_SOME_HOME,)] if protected else [(_ROOT,)]
     if parts[0] == "..":
         # Out of a directory that is not known: the rest may start anywhere, also at the root.
         return _places("/" + "/".join(part for part in parts if part != ".."), protected=protected)
@@ -178,6 +181,8 @@ def _places(cleaned: str, *, protected: bool) -> list[Parts]:
     if (below := _below_home(parts)) is not None:
         # A protected /home/bob/x is met by ~/x, which may be bob's; the place ~/x of a policy is met by /home/bob/x.
         places.append((_SOME_HOME if protected else _HOME, *below))
+    elif protected and any(len(parts) <= len(home) and all(map(_may_equal, parts, home)) for home in _HOMES):
+        places.append((_SOME_HOME,))  # /home holds every ~
     inside = "/".join(parts)
     while behind := _PROC.match(inside):
         inside = behind[1]

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitl.errors import EvaluationFailed
@@ -12,7 +13,7 @@ from hitl.policy.builtin import BUILT_IN, PROTECTED_PATHS
 from hitl.policy.calls import ToolCall
 from hitl.policy.envelope import parse_call
 from hitl.policy.guarding import Guard
-from hitl.policy.paths import protection
+from hitl.policy.paths import Protection, protection
 from hitl.policy.voices import Voice
 
 
@@ -61,6 +62,93 @@ def test_the_quick_look_never_misses_a_protected_path(text: str) -> None:
     except EvaluationFailed:
         assert found == ("", "")
     assert hits is None or bool(hits) == (found is not None)
+
+
+HOMES = ["/root", "/home/alice", "/home", "/Users", "/", "~", "~bo", "/home/al*", "C:/Users/", "/var/root", "/*"]
+
+
+def hits_of(paths: tuple[str, ...], arguments: dict[str, Any]) -> dict[Voice, tuple[str, str]]:
+    voice = Voice.of(replace(BUILT_IN, ref=replace(BUILT_IN.ref, kind="AgentPolicy"), protected_paths=paths))
+    hits = Guard([voice, Voice.of(BUILT_IN)]).hits(a_call(arguments), None)
+    return {who: hit for who, hit in hits.items() if who is voice}
+
+
+@pytest.mark.parametrize("path", HOMES)
+@pytest.mark.parametrize("text", ["~", "~/x", "~bo/notes.txt", "$HOME/x", "%7e/x", "cat ~/notes.txt"])
+def test_A2_a_protected_home_is_reached_by_its_sign(path: str, text: str) -> None:
+    """A2: where a home directory, or what holds it, is protected, `~` leads there whosever it is."""
+    assert list(hits_of((path,), {"path": text}).values()) == [(path, "/path")]
+
+
+@pytest.mark.parametrize("text", ["/", "/x", "/etc/passwd", "../x"])
+def test_A2_a_protected_root_covers_everything_from_the_root(text: str) -> None:
+    """A2: `/` is a place with all below it, like any other."""
+    assert hits_of(("/",), {"path": text})
+
+
+@pytest.mark.parametrize("path", ["/var", "/homes", "/srv/home", "/etc"])
+def test_what_holds_no_home_is_not_reached_by_its_sign(path: str) -> None:
+    """A neighbour of home directories does not make every `~` a hit."""
+    assert not hits_of((path,), {"path": "~/notes.txt"})
+
+
+protected_paths = st.sampled_from(
+    [
+        *HOMES,
+        "/etc",
+        "/var",
+        "~/.ssh",
+        "/srv/x y",
+        "/home/alice/x",
+        "/proc/1/root/home/alice",
+        "/etc/s*",
+        ".env",
+        "*.pem",
+    ]
+) | st.lists(st.sampled_from(["/", "home", "alice", "root", "etc", "~", "*", ".", "x"]), min_size=1, max_size=6).map(
+    "".join
+)
+spoken = st.sampled_from(
+    [
+        "/", "~", "~bo", "home", "alice", "root", "etc", "..", " ", "x", ".env", "%7e", "$HOME", "${HOME}", "*", "cd ",
+        "users", "/proc/1/root", "C:", "\\", "s", ".pem", ":", "=", "var", "'", ".ssh", "file://",
+    ]
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(protected_paths, min_size=1, max_size=3), st.lists(spoken, max_size=7).map("".join))
+def test_A2_the_quick_look_agrees_with_the_search_for_any_protected_paths(paths: list[str], text: str) -> None:
+    """A2: whatever paths a policy protects, the guard hits exactly where searching every text would."""
+    try:
+        searched = Protection(paths)
+    except ValueError:
+        return  # no policy has such a path
+    try:
+        found = searched.found_in(text) or searched.found_in("path")
+        hits = hits_of(tuple(paths), {"path": text})
+    except EvaluationFailed:
+        return
+    assert bool(hits) == (found is not None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ({"body": {"path": "/etc/shadow"}}, "/body/path"),
+        ({"body": [{"path": "/etc/shadow"}]}, "/body/0/path"),
+        ({"body": {"/etc/shadow": 1}}, "/body/~1etc~1shadow"),
+        ({"body": [["/etc/shadow"]]}, "/body/0/0"),
+        ({"edits": {"text": {"file": ["/etc/shadow"]}}}, "/edits/text/file/0"),
+        ({"body": "/etc/shadow"}, None),
+        ({"body": ["/etc/shadow", "x"]}, None),
+        ({"edits": [{"text": "/etc/shadow", "lines": {"note": ["/etc/shadow"]}}]}, None),
+    ],
+)
+def test_A2_prose_is_text_right_below_a_name_for_prose(arguments: dict[str, Any], where: str | None) -> None:
+    """A2: an object below `body` is no prose, so a path in it is searched; texts and lists of texts stay exempt."""
+    hits = Guard([Voice.of(BUILT_IN)]).hits(a_call(arguments), None)
+    assert [found for _, found in hits.values()] == ([where] if where else [])
 
 
 @given(st.lists(pieces, max_size=8).map("".join))
