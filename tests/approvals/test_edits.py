@@ -95,6 +95,20 @@ def test_D3_a_patch_that_is_none_is_refused(patch: Any, words: str) -> None:
         check_patch(a_spec(), patch)
 
 
+def test_D3_the_limits_of_a_patch_are_inclusive() -> None:
+    """D3: 4096 bytes of canonical JSON and 32 levels are taken, one more of either is not."""
+    overhead = len('{"amount":""}')
+    check_patch(a_spec(), {"amount": "x" * (4096 - overhead)})
+    with pytest.raises(InvalidDecision, match="4097 bytes"):
+        check_patch(a_spec(), {"amount": "x" * (4097 - overhead)})
+    deep: Any = 1
+    for _ in range(30):
+        deep = [deep]
+    check_patch(a_spec(), {"amount": deep})
+    with pytest.raises(InvalidDecision, match="deeper than 32"):
+        check_patch(a_spec(), {"amount": [[deep]]})
+
+
 def test_D3_a_patch_nested_beyond_reason_is_refused() -> None:
     """D3: forty levels deep is an attack, not an edit."""
     patch: dict[str, Any] = {}

@@ -78,6 +78,11 @@ def test_B4_a_retry_attaches_instead_of_asking_twice(spec: RequestSpec, standing
     assert found.request.name == "r-0"
 
 
+def test_a_retry_attaches_also_after_the_policy_changed() -> None:
+    """What was asked under other terms still stands for the call: its release compares the policies (I8)."""
+    assert isinstance(opened(a_spec(requirements=(Requirement("boss"),)), pending(a_spec())), Attach)
+
+
 @pytest.mark.parametrize("ended", [denied, expired, lambda spec: cancelled(spec, CancelReason.WITHDRAWN)])
 @pytest.mark.parametrize("spec", [a_spec(), BY_ID], ids=["by digest", "by call_id"])
 def test_an_ended_request_raises_n(spec: RequestSpec, ended: Any) -> None:

@@ -94,6 +94,8 @@ def test_an_ambiguous_beginning_lists_the_candidates() -> None:
     with pytest.raises(AmbiguousName, match="refund-7f3kq, refund-7f3kq00000, refund-7f9aa00000; give more") as refused:
         match_prefix(NAMES, "refund-7f")
     assert refused.value.candidates == ("refund-7f3kq", "refund-7f3kq00000", "refund-7f9aa00000")
+    with pytest.raises(AmbiguousName, match="a-09; give"):
+        match_prefix([f"a-{index:02}" for index in range(10)], "a")
     with pytest.raises(AmbiguousName, match="and 20 more"):
         match_prefix([f"a-{index:02}" for index in range(30)], "a")
 

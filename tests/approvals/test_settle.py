@@ -88,6 +88,13 @@ def test_denials_to_end_is_counted_in_people() -> None:
     assert settle(request, at(50)).message == "denied by bo, di"
 
 
+def test_a_verified_note_is_no_verified_denial() -> None:
+    """The hub's word on somebody's note says nothing about a denial that it has not judged."""
+    request = noted(a_request(), a_note("bo"), when=10)
+    request = voted(request, "bo", DENIED, when=20, verified=False)
+    assert settle(request, at(30)).outcome is Outcome.WAITING
+
+
 def test_I3_votes_the_hub_did_not_verify_decide_nothing() -> None:
     """I3: neither an unverified approval nor a refused one nor a refused denial moves a request."""
     request = voted(a_request(), "ana", verified=False)
@@ -206,6 +213,17 @@ def test_D2_the_release_window_is_a_setting() -> None:
     assert settle(request, at(100), release_window=60).outcome is Outcome.EXPIRED
     assert expire(request, at(100), release_window=60).state is State.EXPIRED
     assert settle(request, at(99), release_window=60).outcome is Outcome.APPROVED
+
+
+def test_an_approval_names_who_counted_and_writes_the_terms_it_rests_on() -> None:
+    """The outcome's text lists counted approvals alone, and deadline and requirements are written with it."""
+    request = voted(a_request(denials_to_end=2, excluded=("eve",)), "ana")
+    request = voted(request, "bo", verified=False)
+    request = voted(request, "cy", refused="unknown person")
+    request = voted(request, "di", DENIED, reason="hm")
+    request = written(request, approve_unheld(request, at(40)))
+    assert request.status.conditions[-1].message == "approved by ana"
+    assert (request.status.expiration_time, len(request.status.requirements)) == (at(900), 1)
 
 
 def test_approve_unheld_is_for_ready_requests_alone() -> None:

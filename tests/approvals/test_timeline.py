@@ -118,6 +118,15 @@ def test_an_unverified_note_moves_nothing(kind: NoteType) -> None:
     assert in_force(unjudged, at(70)) == in_force(request, at(70))
 
 
+def test_a_refused_note_and_a_note_of_a_later_moment_move_nothing() -> None:
+    """A note that the hub refused never counts; one that was stored after the moment in question does not yet."""
+    request = noted(a_request(), a_note("ana"), when=60, verified=False)
+    refused = written(request, with_verified(request, [Verified("ana", note=1, refused="signature does not fit")]))
+    assert in_force(refused, at(70)).notes_applied == 0
+    counted = written(request, with_verified(request, [Verified("ana", note=1)]))
+    assert [in_force(counted, at(seconds)).notes_applied for seconds in (59, 60)] == [0, 1]
+
+
 def test_I13_notes_cannot_keep_a_request_open_past_seven_days() -> None:
     """I13: eight notes of each of three people still leave the end at creation + 7 days."""
     request = a_request(on_timeout=OnTimeout.RETRY)

@@ -156,6 +156,12 @@ def test_a_decision_that_says_what_cannot_be_said_is_refused(kind: Kind, decisio
         with_decision(a_request(kind=kind), decision, at(30))  # type: ignore[arg-type]
 
 
+def test_a_reason_may_have_two_thousand_characters() -> None:
+    """The limit is inclusive, for votes and notes."""
+    assert with_decision(a_request(), a_decision("ana", reason="x" * 2000), at(30)).decisions
+    assert with_note(a_request(), a_note("ana", reason="x" * 2000), at(30)).notes
+
+
 def test_an_answer_ends_a_question() -> None:
     """On a Question an approval with an answer is taken, and settles it."""
     request = voted(a_request(kind=Kind.QUESTION), "ana", answer=["eur"])

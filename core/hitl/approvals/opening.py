@@ -122,15 +122,13 @@ def _meet(spec: RequestSpec, standing: ApprovalRequest, now: datetime, *, supers
         if made_way and edit and (by_call_id or now < made_way + timedelta(seconds=spec.denial_cooldown)):
             return Refuse(cancelled(CancelReason.SUPERSEDED, standing.name, edit=edit), standing.name)
         return None
-    if not same:
-        return None if supersedes or not by_call_id else Refuse(call_id_reused(standing.name), standing.name)
-    return Attach(standing) if not supersedes or _is_successor(spec, there) else None
+    return Attach(standing) if same and (not supersedes or _is_successor(spec, there)) else None
 
 
-def _was_another(spec: RequestSpec, ended: ApprovalRequest) -> bool:
+def _was_another(spec: RequestSpec, passed: ApprovalRequest) -> bool:
     """Whether the call_id stood for another call when it was last asked for, and did not make way for this one."""
-    by_call_id = bool(spec.call.call_id) and ended.spec.key == spec.key
-    return by_call_id and ended.spec.digest != spec.digest and _made_way(ended) is None
+    by_call_id = bool(spec.call.call_id) and passed.spec.key == spec.key
+    return by_call_id and passed.spec.digest != spec.digest and _made_way(passed) is None
 
 
 def _made_way(standing: ApprovalRequest) -> datetime | None:
