@@ -1,5 +1,6 @@
 """A call as it was asked, kept as the bytes that came, and as a reviewer may have changed it."""
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -25,10 +26,21 @@ class Edited:
     Attributes:
         arguments: the edited arguments, as they would run.
         excluded: who made it, and so may not approve it.
+        original: fingerprint of the call that the agent made, before any edit.
     """
 
     arguments: bytes
     excluded: tuple[str, ...]
+    original: bytes
+
+    def stands_for(self, call: ToolCall) -> bool:
+        """Whether this is what became of `call`, and not of another one under the same call_id."""
+        return fingerprint(call) == self.original
+
+
+def fingerprint(call: ToolCall) -> bytes:
+    """Tells the calls of one process apart."""
+    return hashlib.sha256(b"%s\0%s" % (call.name.encode(), call.arguments_json)).digest()
 
 
 def request_of(data: bytes) -> gate_pb2.CheckRequest:

@@ -1,6 +1,7 @@
 """Who waits for an answer, and for how long."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -22,15 +23,17 @@ class Caller:
     Attributes:
         until: loop time at which PENDING is the answer.
         first_by: loop time at which the hub must have said something.
+        latest: loop time at which it must be answered whatever happens, for its deadline's sake.
         timer: of whichever of the two is next.
     """
 
-    __slots__ = ("_left", "first_by", "future", "timer", "until")
+    __slots__ = ("_left", "first_by", "future", "latest", "timer", "until")
 
-    def __init__(self, until: float, first_by: float) -> None:
+    def __init__(self, until: float, first_by: float, latest: float = math.inf) -> None:
         self.future: asyncio.Future[gate_pb2.CheckResponse] = asyncio.get_running_loop().create_future()
         self.until = until
         self.first_by = first_by
+        self.latest = latest
         self.timer: asyncio.TimerHandle | None = None
         self._left: Callable[[Caller], None] | None = None
 
@@ -48,8 +51,12 @@ class Caller:
         seconds = budget if wait is None else min(budget, max(0.0, wait))
         if remaining is not None:
             most = usable(remaining)
-            seconds, first = min(seconds, most), min(first, most)
+            return cls(now + min(seconds, most), now + min(first, most), now + most)
         return cls(now + seconds, now + first)
+
+    def expects(self, first: float) -> None:
+        """Another request is opened for it: the hub has so many seconds again for its first word."""
+        self.first_by = min(asyncio.get_running_loop().time() + first, self.latest)
 
     def waits_on(self, left: Callable[["Caller"], None]) -> None:
         """`left` is called if the caller goes before it has its answer."""

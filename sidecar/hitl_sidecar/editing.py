@@ -7,10 +7,9 @@ import orjson
 from hitl.approvals.edits import apply_patch
 from hitl.approvals.requests import RequestSpec
 from hitl.errors import InvalidInput
-from hitl.policy.calls import ToolCall
 from hitl.policy.strict_json import pointer, render_json
 from hitl.v1 import hub_pb2
-from hitl_sidecar.asked import Edited
+from hitl_sidecar.asked import Edited, call_of, fingerprint, request_of
 
 
 def patch_of(state: hub_pb2.HoldResponse) -> dict[str, Any]:
@@ -24,10 +23,15 @@ def patch_of(state: hub_pb2.HoldResponse) -> dict[str, Any]:
     return patch
 
 
-def edit(call: ToolCall, state: hub_pb2.HoldResponse, terms: RequestSpec) -> Edited:
-    """The reviewer's version of a call. Only what was shown whole and unredacted may differ, else InvalidInput."""
+def edit(raw: bytes, edited: Edited | None, state: hub_pb2.HoldResponse, terms: RequestSpec) -> Edited:
+    """The reviewer's version of a call, as it came or as it was edited before.
+
+    Only what was shown whole and unredacted may differ, else InvalidInput.
+    """
+    call = call_of(request_of(raw).call, edited)
     patch = patch_of(state)
     hidden = [pointer(name) for name in patch if pointer(name) not in terms.patchable]
     if hidden:
         raise InvalidInput(f"the edit of {state.editor} touches {', '.join(hidden)}, which was not shown to him whole")
-    return Edited(render_json(apply_patch(call.arguments, patch)), (state.editor,))
+    original = edited.original if edited else fingerprint(call)
+    return Edited(render_json(apply_patch(call.arguments, patch)), (state.editor,), original)

@@ -15,6 +15,7 @@ from hitl.approvals.messages import AgentOutcome, Answer
 from hitl.errors import InvalidCall, Unavailable
 from hitl.policy.actions import Action
 from hitl.policy.verdicts import Verdict
+from hitl.policy.windows import Recent
 from hitl.v1 import gate_pb2
 from hitl.wire.verdicts import verdict_to_proto
 from hitl_sidecar import answers
@@ -30,7 +31,7 @@ from hitl_sidecar.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
-LARGE: Final = 64 * 1024
+LARGE: Final = 16 * 1024
 """Bytes from which a call is evaluated off the event loop (SECURITY A5)."""
 _MOST_KEPT: Final = 1024  # answers that are the same for every call of a tool
 _PERMIT_TAG: Final = gate_pb2.CheckResponse.PERMIT_FIELD_NUMBER << 3 | 2  # a string, whose length fits in one byte
@@ -75,6 +76,7 @@ class Gate:
         self._holding = holding
         self._scans = ThreadPoolExecutor(2, thread_name_prefix="scan")
         self._ready: dict[int, tuple[Verdict, bytes, Labels]] = {}
+        self._dry_runs = Recent()
 
     def check(self, data: bytes, remaining: Remaining) -> Answered:
         """Answer a call, or say who waits. `data`: a serialised `CheckRequest`."""
@@ -98,11 +100,19 @@ class Gate:
             try:
                 async with asyncio.timeout(seconds):
                     judged = await loop.run_in_executor(self._scans, self._judged_large, request)
+                    while self._is_outdated(judged):
+                        judged = await loop.run_in_executor(self._scans, self._judged_large, request)
             except TimeoutError:
                 return self._too_slow(message, seconds)
             return self._act(data, request, judged, remaining)
         except Exception as error:  # noqa: BLE001 - as above
             return self._refusal(error, message)
+
+    def _is_outdated(self, judged: Judged) -> bool:
+        """Whether config or history moved on while the call was searched, so that its verdict may be too lax by now."""
+        return judged.in_force is not self._programmed.current() or self._judge.is_outdated(
+            judged.in_force, judged.call, judged.verdict
+        )
 
     def close(self) -> None:
         """End the threads that search large calls."""
@@ -124,6 +134,7 @@ class Gate:
 
     def _act(self, data: bytes, request: gate_pb2.CheckRequest, judged: Judged, remaining: Remaining) -> Answered:
         if request.dry_run:
+            self._need_dry_room(judged)
             return self._dry(judged)
         self._judge.count(judged.call, judged.verdict)
         verdict = judged.verdict
@@ -139,6 +150,14 @@ class Gate:
         )
         self._hold(data, judged, caller)
         return caller
+
+    def _need_dry_room(self, judged: Judged) -> None:
+        """Dry runs count for nothing else, but they cost as much as calls do: a pod has as many of them a minute."""
+        now = asyncio.get_running_loop().time()
+        most = judged.in_force.config.settings.flood_per_pod
+        if self._dry_runs.count(now) >= most:
+            raise Unavailable("FLOOD", f"{most} dry runs a minute are the most for a pod; wait a minute")
+        self._dry_runs.add(now)
 
     def _answer(self, judged: Judged) -> gate_pb2.CheckResponse:
         """The answer to a call that nobody needs to be asked about."""
@@ -208,6 +227,7 @@ class Gate:
             call = call_of(message)
             in_force = self._programmed.current()
             judged = Judged(in_force, call, self._judge.judge_again(in_force, call))
+            caller.expects(self._holding.table.patience)
             if judged.needs_people:
                 self._hold(data, judged, caller)
             else:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hitl.approvals import messages
-from hitl.errors import InvalidInput, Unavailable
+from hitl.errors import HitlError, InvalidInput, Unavailable
 from hitl.kube.requests import spec_to_json
 from hitl.policy.actions import Action
 from hitl.v1 import gate_pb2, hub_pb2
@@ -96,6 +96,9 @@ class Holding:
         key = _key_of(judged, digest)
         edited = self._edits.get(key)
         if edited is not None:
+            if not edited.stands_for(judged.call):
+                caller.answer(answers.of(messages.call_id_reused("a reviewer changed it")))
+                return None
             judged = self._judged_again(data, in_force, edited)
             if not judged.needs_people:
                 return judged
@@ -167,8 +170,7 @@ class Holding:
             if not hold.is_refused:
                 self._record_end(hold, state)
             if outcome == gate_pb2.OUTCOME_CANCELLED and state.HasField("arguments_patch_json"):
-                call = call_of(request_of(hold.raw).call, hold.edited)
-                edited = edit(call, state, terms_from_json(state.terms_json))
+                edited = edit(hold.raw, hold.edited, state, terms_from_json(state.terms_json))
                 self._count(hold, "cancelled")
                 self.releaser.supersede(hold, edited)
                 return
@@ -230,7 +232,11 @@ class Holding:
                 await asyncio.sleep(0)
             if not hold.is_open or hold.is_releasing or not hold.callers:
                 continue
-            judged = self._judged_again(hold.raw, in_force, hold.edited)
+            try:
+                judged = self._judged_again(hold.raw, in_force, hold.edited)
+            except HitlError as error:
+                log.warning("%s is looked at again when it is released: %s", hold.handle, error)
+                continue
             # A limit that others used up is no tightened policy; it binds at release.
             if judged.verdict.action is Action.DENY and judged.verdict.reason_code != "LIMIT":
                 self.releaser.begin_refusal(hold, judged)

@@ -34,7 +34,7 @@ class Recorder:
         self._clock = clock
         self._agent_id = ""
         self._revision = ""
-        self._decided: OrderedDict[str, None] = OrderedDict()
+        self._decided: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._minute = 0
         self._refusals = 0
         self._unrecorded = 0
@@ -111,7 +111,8 @@ class Recorder:
 
     def decision(self, call: ToolCall, state: hub_pb2.HoldResponse, decision: str, digest: str) -> bool:
         """What became of a held call: Approved, Denied, Expired or Cancelled. Whether it was news."""
-        if state.handle in self._decided:
+        news = (state.handle, decision)
+        if news in self._decided:
             return False
         fields: dict[str, Any] = {
             **self._who(call),
@@ -133,7 +134,7 @@ class Recorder:
             fields["proof"] = ", ".join(state.proofs)
         fields["waits"] = {"held_ms": waited}
         self._append(RecordKind.DECISION, fields)
-        self._decided[state.handle] = None
+        self._decided[news] = None
         if len(self._decided) > _REMEMBERED:
             self._decided.popitem(last=False)
         return True

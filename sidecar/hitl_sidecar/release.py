@@ -26,7 +26,7 @@ from hitl_sidecar.callers import Caller
 from hitl_sidecar.editing import edit, patch_of
 from hitl_sidecar.holds import Hold
 from hitl_sidecar.hub import Hub
-from hitl_sidecar.judge import Judge
+from hitl_sidecar.judge import Judge, Reservation
 from hitl_sidecar.metrics import GateMetrics
 from hitl_sidecar.permits import Permits
 from hitl_sidecar.programmed import InForce, Programmed
@@ -52,6 +52,7 @@ class Agreed:
     call: ToolCall
     verdict: Verdict
     digest: str
+    limits: Reservation
 
 
 class Releaser:
@@ -140,7 +141,7 @@ class Releaser:
             return
         edited = hold.edited
         if state.HasField("arguments_patch_json"):
-            edited = edit(call, state, terms)
+            edited = edit(hold.raw, hold.edited, state, terms)
             call = call_of(request_of(hold.raw).call, edited)
             digest = asking.digest(in_force, call, hold.key_id)
         verdict = self._judge.judge_again(in_force, call)
@@ -153,7 +154,13 @@ class Releaser:
                 if digest != hold.digest and not one_approval_suffices(terms):
                     await self._ask_anew(hold, f"{state.editor} changed the call, and others must agree too", edited)
                 else:
-                    await self._consume(hold, Agreed(state, in_force, call, verdict, digest))
+                    # Set aside before anything is waited for: of calls that are released side by side, each has
+                    # its own room under a limit or none.
+                    limits = self._judge.reserve(verdict)
+                    try:
+                        await self._consume(hold, Agreed(state, in_force, call, verdict, digest, limits))
+                    finally:
+                        limits.end()
             case never:
                 assert_never(never)
 
@@ -182,15 +189,24 @@ class Releaser:
             return
         match answer.release:
             case r if r == _RELEASED:
-                await self._deliver(hold, agreed)
+                try:
+                    await self._deliver(hold, agreed)
+                except Unavailable as error:
+                    log.error("%s was consumed and does not run: %s", hold.handle, error)  # noqa: TRY400 - no bug
+                    hold.is_uncertain = True
+                    self.spent(hold)
             case r if r == _SPENT:
                 self.spent(hold)
             case r if r == _ENDED:
                 hold.release_over()  # the stream brings the outcome, with its words
             case r if r == _NOT_READY or answer.reason_code == "NOT_HELD":
                 # The hub says again when it is: people, its own config, or our stream that is just coming back.
-                hold.ready_state = None
+                # It may have said so while it was asked, and that word must not be lost; nor may a config that came
+                # meanwhile, by which the call is then judged at once.
+                if hold.ready_state is agreed.state and agreed.in_force is self._programmed.current():
+                    hold.ready_state = None
                 hold.release_over()
+                hold.try_release()
             case _:
                 self._metrics.digest_mismatches += 1
                 trouble = Unavailable(answer.reason_code or "RELEASE_REFUSED", answer.message or "the hub refused it")
@@ -202,6 +218,7 @@ class Releaser:
         self._edits.forget(hold.key)
         is_edited = hold.edited is not None or digest != hold.digest
         self._judge.charge(verdict)
+        agreed.limits.end()
         self._recorder.release(
             call,
             state,

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gates import ALLOWED, Running, until
 from peer import ScriptedHub
 from test_holds import REFUND, waiting
 
-from conftest import ALLOWED, Running, until
 from hitl.audit import RecordKind, read, segments, verify
 from hitl.errors import Unavailable
 from hitl.v1 import gate_pb2

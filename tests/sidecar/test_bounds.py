@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
+from gates import Running
 from peer import ScriptedHub
 from test_holds import REFUND
 
-from conftest import Running
 from hitl.audit import RecordKind
 from hitl.v1 import gate_pb2
 from hitl_sidecar.sync import Sync

@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from gates import Running
 from peer import ScriptedHub, a_policy
 
-from conftest import Running
 from hitl.audit import RecordKind, verify
 from hitl.v1 import gate_pb2
 

@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from gates import ALLOWED, PENDING, Running
 from peer import ScriptedHub, a_policy
 
-from conftest import ALLOWED, PENDING, Running
 from hitl.audit import HumanDecision, RecordKind
 from hitl.v1 import gate_pb2, hub_pb2
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import orjson
 import pytest
+from gates import ALLOWED, PENDING, Running
 from google.protobuf.duration_pb2 import Duration
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from peer import ScriptedHub, a_policy
 from test_holds import REFUND, waiting
 
-from conftest import ALLOWED, PENDING, Running
 from hitl.audit import RecordKind
 from hitl.v1 import gate_pb2, hub_pb2
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import grpc
 import pytest
+from gates import ALLOWED, PENDING, a_request
 from grpc import aio
 from peer import ScriptedHub
 from test_holds import REFUND
 
-from conftest import ALLOWED, PENDING, a_request
 from hitl.audit import segments, verify
 from hitl.v1 import gate_pb2, gate_pb2_grpc
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import orjson
 import pytest
+from gates import ALLOWED, PENDING, Running
 from peer import CLUSTER_UID, KEY, NAMESPACE_UID, Request, ScriptedHub, a_document, a_policy
 from test_holds import REFUND, waiting
 
-from conftest import ALLOWED, PENDING, Running
 from hitl.audit import RecordKind
 from hitl.policy.calls import Agent
 from hitl.policy.digest import digest_of

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gates import Running
 
-from conftest import Running
 from hitl.errors import Unavailable
 from hitl_sidecar.options import Options
 from hitl_sidecar.socket_path import SocketPath

@@ -16,10 +16,10 @@ from typing import Any
 import grpc
 import orjson
 import pytest
+from gates import ALLOWED, PENDING, Running
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from test_holds import REFUND
 
-from conftest import ALLOWED, PENDING, Running
 from hitl.approvals.requests import ApprovalRequest, Category, Decision, DecisionKind, Proof
 from hitl.approvals.signing import signed_text
 from hitl.audit import RecordKind

@@ -4,9 +4,9 @@ from typing import Any
 
 import orjson
 import pytest
+from gates import ALLOWED, Running
 from peer import KEY, KEY_ID, ScriptedHub, a_document, a_policy
 
-from conftest import ALLOWED, Running
 from hitl.audit import RecordKind
 from hitl.policy.config import revision_of
 from hitl.v1 import gate_pb2, hub_pb2
