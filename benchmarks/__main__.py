@@ -1,0 +1,37 @@
+"""Runs every measurement, one after the other, and prints one table with its budget beside each figure.
+
+Each module has `run() -> list[Row]`. Absolute times are for orientation; ratios count, and both sides of one come from
+the same run on the same machine.
+"""
+
+import argparse
+import platform
+import sys
+
+from benchmarks import burst, check, evaluation
+from benchmarks.rows import Row, render
+
+MEASUREMENTS = {"evaluation": evaluation.run, "check": check.run, "burst": burst.run}
+
+
+def main() -> int:
+    """Run the measurements named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "only", nargs="*", metavar="NAME", help=f"any of {', '.join(MEASUREMENTS)}; all if none is named"
+    )
+    chosen = parser.parse_args().only or list(MEASUREMENTS)
+    unknown = sorted(set(chosen) - set(MEASUREMENTS))
+    if unknown:
+        parser.error(f"no measurement {', '.join(unknown)}; choose from {', '.join(MEASUREMENTS)}")
+    print(f"Python {platform.python_version()}, {platform.machine()}, {platform.system()} {platform.release()}")
+    rows: list[Row] = []
+    for name in chosen:
+        print(f"measuring {name} …", file=sys.stderr)
+        rows += MEASUREMENTS[name]()
+    print(render(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
