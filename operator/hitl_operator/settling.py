@@ -87,9 +87,9 @@ class Settler:
             self.is_following.clear()
             await watch.aclose()
 
-    def observe(self, request: ApprovalRequest) -> None:
-        """A request as the store has it now; anything new about it is worked on."""
-        entry = self._tracker.observe(request)
+    def observe(self, request: ApprovalRequest, *, refuted: str = "") -> None:
+        """A request as the store has it now; anything new about it is worked on. refuted: as `Tracker.observe`."""
+        entry = self._tracker.observe(request, refuted=refuted)
         if entry is None:
             return
         if request.status.state.is_terminal:
@@ -159,7 +159,7 @@ class Settler:
         try:
             await self.write(request, status, judgements)
         except Conflict:
-            self.observe(await self._store.get(request.namespace, request.name))
+            self.observe(await self._store.get(request.namespace, request.name), refuted=request.version)
 
     def _may_wait(self, entry: Open, found: Settlement, now: datetime) -> bool:
         """Whether a holder may still consume by itself, before Approved is written for it."""

@@ -87,8 +87,15 @@ class Tracker:
         self._latest: OrderedDict[tuple[str, str, str, str], str] = OrderedDict()
         self._denied: dict[tuple[str, str], OrderedDict[str, ApprovalRequest]] = {}
 
-    def observe(self, request: ApprovalRequest) -> Open | None:
-        """Take note of a request as read or written. Returns its entry if that was news, also if it has just ended."""
+    def observe(self, request: ApprovalRequest, *, refuted: str = "") -> Open | None:
+        """Take note of a request as read or written. Returns its entry if that was news, also if it has just ended.
+
+        Reads overtake each other: of an open request a picture that lacks what the known one has is older (I5: votes,
+        notes and outcomes are only added) and is passed over.
+
+        refuted: a version that the store said, before this picture was read, is not the stored one. The picture takes
+        its place whatever it lacks; otherwise a row that lost something would never be looked at again.
+        """
         handle = request.handle
         entry = self.open.get(handle)
         if request.status.state.is_terminal:
@@ -100,7 +107,8 @@ class Tracker:
             self._count(request, 1)
             self._remember_latest(request)
             return entry
-        if entry.request.version == request.version:
+        known = entry.request
+        if known.version == request.version or (known.version != refuted and _is_older(request, known)):
             return None
         entry.request, entry.judged = request, None
         return entry
@@ -183,6 +191,20 @@ class Tracker:
     def _remember_latest(self, request: ApprovalRequest) -> None:
         spec = request.spec
         _keep(self._latest, (request.namespace, spec.service_account, spec.workload, spec.sameness), request.name)
+
+
+def _is_older(picture: ApprovalRequest, known: ApprovalRequest) -> bool:
+    """Whether a picture of the same request lacks what the life cycle never takes away. Versions have no order."""
+    if picture.uid != known.uid:
+        return False
+    new, old = picture.status, known.status
+    return (
+        any(each not in new.decisions for each in old.decisions)
+        or any(each not in new.notes for each in old.notes)
+        or any(each not in new.verified for each in old.verified)
+        or any(each not in new.conditions for each in old.conditions)
+        or (new.rounds, new.escalated, new.notes_applied) < (old.rounds, old.escalated, old.notes_applied)
+    )
 
 
 def _keep(remembered: OrderedDict[_K, _V], key: _K, value: _V) -> None:
