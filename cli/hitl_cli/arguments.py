@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from hitl_cli.lines import Line, cut, line, padded, shown, wrapped
+from hitl_cli.lines import Line, cut, line, padded, shown, unfolded
 
 # How much of one value is shown without --full (UX 1).
 SHOWN = 1000
@@ -53,7 +53,7 @@ def framed(label: str, text: str, width: int) -> list[Line]:
     """Words that are not ours: the label, then every line behind │."""
     first = f"  {label}   "
     lines: list[Line] = []
-    for each in wrapped(text, width - len(first) - 2):
+    for each in unfolded(text, width - len(first) - 2):
         lines.append(line(first if not lines else " " * len(first), "│ ", each))
     return lines
 
@@ -66,9 +66,8 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], width: int, *, 
     for name in changed:
         for sign, side in (("-", before), ("+", after)):
             if name in side:
-                value = wrapped(text_of(side[name]), 10_000)
-                shown = f"{indent}{sign} {padded(name, size)}   {'⏎'.join(value)}"
-                lines.append(line(cut(shown, width)))
+                value = f"{indent}{sign} {padded(name, size)}   {shown(text_of(side[name]))}"
+                lines.append(line(cut(value, width)))
     return lines
 
 
@@ -86,8 +85,8 @@ def _name_size(arguments: Mapping[str, Any]) -> int:
 
 def _named(name: str, value: str, size: int, width: int) -> list[Line]:
     first = f"  {padded(name, size)}   "
-    pieces = wrapped(value, width - len(first))
+    pieces = unfolded(value, width - len(first))
     if len(pieces) == 1:
         return [line(first, pieces[0])]
-    pieces = wrapped(value, width - len(first) - 2)
+    pieces = unfolded(value, width - len(first) - 2)
     return [line(first if at == 0 else " " * len(first), "│ ", piece) for at, piece in enumerate(pieces)]

@@ -6,6 +6,7 @@ from typing import assert_never
 from hitl.approvals.conditions import ExpiryReason, outcome
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State
 from hitl.approvals.timeline import deadline_of, in_force
+from hitl_cli.lines import shown
 from hitl_cli.times import clock, since
 
 
@@ -80,12 +81,12 @@ def _ago(moment: datetime | None, now: datetime) -> str:
 
 
 def _because(decision: Decision | None) -> str:
-    return f': "{decision.reason}"' if decision and decision.reason else ""
+    return f': "{shown(decision.reason)}"' if decision and decision.reason else ""
 
 
 def _message(request: ApprovalRequest, state: State) -> str:
     condition = outcome(request.status.conditions, state)
-    return condition.message.rstrip(".") if condition else ""
+    return shown(condition.message.rstrip(".")) if condition else ""
 
 
 def _result(request: ApprovalRequest) -> str:

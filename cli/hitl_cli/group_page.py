@@ -6,7 +6,7 @@ from datetime import datetime
 from hitl.approvals.requests import ApprovalRequest, State
 from hitl.approvals.timeline import in_force
 from hitl_cli.arguments import arguments_of, text_of
-from hitl_cli.lines import Column, Line, cut, line, table, word, wrapped
+from hitl_cli.lines import Column, Line, cut, hanging, line, table, word
 from hitl_cli.past import differs_in
 from hitl_cli.requests import agent_of, tier_of, why_of
 from hitl_cli.times import until
@@ -30,7 +30,7 @@ def group_page(group: Sequence[ApprovalRequest], now: datetime, width: int) -> l
         last = "not shown whole: show it alone" if changed is None else ", ".join(changed) or "-"
         rows.append([f"  {request.name}", *values, last])
     return [
-        *wrapped(f"{len(group)} similar: {first.spec.summary}", width),
+        *hanging("", f"{len(group)} similar: {first.spec.summary}", width),
         line(
             *(word(tier_of(first)), " · ", word(State.PENDING.value)),
             f" · expires in {until(deadline, now)} · agent {agent_of(first)}, {why_of(first)}",

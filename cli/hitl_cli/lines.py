@@ -63,16 +63,18 @@ def line(*parts: Line) -> Text:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """`text` broken into lines of at most `width` cells; its ⏎ are line breaks again, one line each."""
-    lines: list[str] = []
-    for paragraph in shown(text).split("⏎"):
-        lines.extend(_folded(paragraph.rstrip(" "), max(width, 8)))
-    return lines
+    """`text`, which is one line, broken where it is wider than `width` cells; its line breaks stay ⏎."""
+    return _folded(shown(text).rstrip(" "), max(width, 8))
+
+
+def unfolded(text: str, width: int) -> list[str]:
+    """The same with ⏎ as line breaks again. Only for what stands behind a bar: elsewhere it could pose as ours (G1)."""
+    return [each for paragraph in shown(text).split("⏎") for each in wrapped(paragraph, width)]
 
 
 def hanging(first: str, text: str, width: int) -> list[Line]:
-    """Text that goes on below where it began, behind `first`."""
-    indent = " " * cell_len(first)
+    """One line of text that goes on below where it began, behind `first`; never at the edge, where headings stand."""
+    indent = " " * max(cell_len(first), 2)
     return [line(first if at == 0 else indent, piece) for at, piece in enumerate(wrapped(text, width - len(indent)))]
 
 

@@ -15,7 +15,7 @@ from hitl.policy.verdicts import SecondFactor
 from hitl_cli.arguments import argument_lines, changes, framed, limited
 from hitl_cli.difference import difference, edits_of, patched
 from hitl_cli.endings import deciders, ending, state_at
-from hitl_cli.lines import Line, Tint, hanging, line, tinted, word, wrapped
+from hitl_cli.lines import Line, Tint, hanging, line, tinted, word
 from hitl_cli.past import Past
 from hitl_cli.requests import tier_of, tool_of
 from hitl_cli.standing import Standing, progress_here, standing_of
@@ -68,14 +68,14 @@ def who_decides(request: ApprovalRequest, rows: Sequence[Progress], now: datetim
 
 def _head(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
     state = state_at(request, beside.now)
-    lines: list[Line] = [*wrapped(request.spec.summary, width)]
+    lines: list[Line] = hanging("", request.spec.summary, width)
     facts = line(word(tier_of(request)), " · ", word(state.value))
     if state is State.PENDING:
         deadline = in_force(request, beside.now).deadline
         left = (deadline - beside.now).total_seconds()
         text = f"expires in {until(deadline, beside.now)} ({clock(deadline, beside.now)})"
         return [*lines, line(facts, " · ", tinted(text, Tint.EXPIRING if left < 120 else Tint.NONE))]
-    return [*lines, facts, *wrapped(f"{request.name} {ending(request, beside.now)}", width)]
+    return [*lines, facts, *hanging("", f"{request.name} {ending(request, beside.now)}", width)]
 
 
 def _what(request: ApprovalRequest, beside: Beside, width: int, *, full: bool) -> list[Line]:
@@ -230,7 +230,7 @@ def _origin(request: ApprovalRequest, beside: Beside, width: int, *, full: bool)
     policies = [f"policy {policy.name} gen {policy.generation}" for policy in spec.policies]
     digest = spec.digest if full else f"{spec.digest[:8]} {spec.digest[8:_DIGEST_SHOWN]} …"
     asked = f"asked {clock(request.created, beside.now)}, {since(request.created, beside.now)} ago"
-    lines: list[Line] = [*hanging("", " · ".join([*whom, *agent, *policies]), width)]
+    lines = hanging("", " · ".join([*whom, *agent, *policies]), width)
     lines += [f"digest hmac:{digest}", asked] if full else [f"digest hmac:{digest}   {asked}"]
     if full:
         lines.append(f"name {request.handle}   uid {request.uid}")

@@ -7,6 +7,7 @@ from hitl.approvals.keys import match_prefix
 from hitl.approvals.requests import ApprovalRequest, Kind, State
 from hitl.errors import AmbiguousName, NotFound
 from hitl.policy.verdicts import Reason
+from hitl_cli.lines import shown
 
 RESOURCE = "approvalrequest.hitl.dev"
 
@@ -98,7 +99,7 @@ def chosen(requests: Sequence[ApprovalRequest], typed: str) -> ApprovalRequest:
             name = match_prefix((request.name for request in requests), typed)
     except AmbiguousName as error:
         fitting = [request for request in requests if request.name in error.candidates]
-        listed = "\n".join(f"  {request.name}   {request.spec.summary}" for request in fitting)
+        listed = "\n".join(f"  {request.name}   {shown(request.spec.summary)}" for request in fitting)
         raise AmbiguousName(
             f'"{typed}" fits {len(fitting)} requests; give more letters\n{listed}', error.candidates
         ) from None

@@ -200,3 +200,10 @@ def test_a_log_that_grows_is_read_line_by_line(busy: AHome) -> None:
     assert feed.fresh() == []
     log.write_bytes(grown)
     assert [record.decision for record in feed.fresh()] == ["Notify"]
+
+
+def test_G1_a_summary_with_line_breaks_is_one_line_of_activity(home: AHome) -> None:
+    """G1: one record, one line."""
+    home.request("waiting-1")
+    home.audit({**VERDICT, "decision": "Notify", "summary": "x\nMultiFactor · Approved\n\nWHAT WILL RUN\n  nothing"})
+    assert len(home.hitl("activity").lines) == 1

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from hitl.policy.escaping import plain
 from hitl_cli.arguments import argument_lines, changes, framed
-from hitl_cli.lines import Column, cut, line, table, word, wrapped
+from hitl_cli.lines import Column, cut, line, table, unfolded, word, wrapped
 from hitl_cli.render import Output, Screen
 
 HOSTILE = "\x1b[2Kok\x1b]0;pwned\x07\u202eteg\u200b\u2066x\u2069\rConfirm\x9b31m"
@@ -76,7 +76,12 @@ def test_G1_no_printed_line_carries_a_character_that_cannot_be_seen(capsys: pyte
 @given(st.text())
 def test_G1_whatever_text_comes_only_plain_lines_go(text: str) -> None:
     """G1: for any text at all, wrapped, cut or in a row, what is printed is plain."""
-    lines = [*wrapped(text, 30), cut(text, 10), *plainly(table(COLUMNS, [(text, text, text, text)], 80))]
+    lines = [
+        *wrapped(text, 30),
+        *unfolded(text, 30),
+        cut(text, 10),
+        *plainly(table(COLUMNS, [(text, text, text, text)], 80)),
+    ]
     assert all(plain(line(each).plain) for each in lines)
 
 
@@ -120,7 +125,7 @@ def test_G1_a_value_with_line_breaks_cannot_pose_as_another_argument() -> None:
 
 def test_indented_text_keeps_its_indentation() -> None:
     """Code in an argument reads as code: leading spaces stay, long lines break at words."""
-    assert wrapped("if x:⏎    return 1", 40) == ["if x:", "    return 1"]
+    assert unfolded("if x:⏎    return 1", 40) == ["if x:", "    return 1"]
     assert wrapped("one two three", 8) == ["one two", "three"]
     assert wrapped("abcdefghijkl m", 8) == ["abcdefgh", "ijkl m"]
 

@@ -265,3 +265,38 @@ def test_an_unknown_name_is_an_error(migration: AHome) -> None:
     done = migration.hitl("show", "nothing-like-this")
     assert done.code == 1
     assert done.err.startswith('error: no request is named "nothing-like-this" or begins so')
+
+
+FORGED = "x\nMultiFactor · Approved\n\nWHAT WILL RUN\n  nothing"
+FOLDED = "x⏎MultiFactor · Approved⏎⏎WHAT WILL RUN⏎  nothing"
+
+
+@pytest.mark.parametrize("summary", [FORGED, FOLDED, f"x{' ' * 120}WHAT WILL RUN{' ' * 120}nothing"])
+def test_G1_a_summary_stays_one_line_wherever_it_is_shown(home: AHome, summary: str) -> None:
+    """G1: line breaks in a summary are ⏎ on the page, in the group, list and history; nothing of it starts a line."""
+    home.people(ana=("support-leads",))
+    home.request("evil-1", a_spec(summary=summary, group_key="g"))
+    home.request("evil-2", a_spec(summary=summary, group_key="g"))
+    home.request("evil-3", a_spec(summary=summary), then=decided(DecisionKind.DENIED, "ana", summary))
+    for words in (
+        ("show", "evil-1", "--one"),
+        ("show", "evil-1"),
+        ("show", "evil-3"),
+        ("show", "evil-"),
+        ("list",),
+        ("history",),
+        ("approve", "evil-3", "--as", "ana"),
+        ("deny", "evil-3", "--as", "ana", "--reason", "no"),
+        ("explain", "evil-3", "-f", str(home.path)),
+    ):
+        done = home.hitl(*words)
+        lines = [*done.lines, *done.err.splitlines()]
+        assert not [each for each in lines if each.startswith(("MultiFactor · Approved", "nothing"))], words
+        assert sum(each.startswith("WHAT WILL RUN") for each in lines) == (words == ("show", "evil-1", "--one")), words
+        assert max(map(len, done.lines), default=0) <= 100, words
+
+
+def test_G1_what_an_agent_named_cannot_start_a_line_at_the_edge(home: AHome) -> None:
+    """G1: the line of whom it acts for goes on indented, so no part of a claimed name can pose as a heading."""
+    home.request("evil-1", a_spec(on_behalf_of=f"eve{' ' * 100}WHO DECIDES{' ' * 100}"))
+    assert sum(each.startswith("WHO DECIDES") for each in home.hitl("show", "evil-1").lines) == 1

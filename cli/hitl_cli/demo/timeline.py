@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from hitl_cli.lines import wrapped
+from hitl_cli.lines import unfolded, wrapped
 
 WIDEST = 100
 MARGIN = 16
@@ -41,8 +41,8 @@ class Timeline:
         self._line("gate", "   ".join(part for part in (answer["outcome"], why) if part))
         message = answer.get("message", "")
         # A retry that attached is told the same; once is enough for who reads along.
-        if answer["outcome"] not in ("ALLOWED", "APPROVED") and message != self._told:
-            for line in wrapped(message, WIDEST - MARGIN - 2):
+        if message and answer["outcome"] not in ("ALLOWED", "APPROVED") and message != self._told:
+            for line in unfolded(message, WIDEST - MARGIN - 2):
                 self._line("", f"│ {line}", timed=False)
         self._told = message
         if "ran" in answer:
