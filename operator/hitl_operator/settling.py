@@ -21,6 +21,7 @@ from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
 from hitl_operator.records import record_write
 from hitl_operator.tracking import Open, Tracker
+from hitl_operator.trusting import doubt, remember
 from hitl_operator.verification import DecisionVerifier, Judgement, judge_new
 
 # How long a hold whose requirements are met may take to consume before Approved is written for it: after that the
@@ -119,8 +120,22 @@ class Settler:
         return entry
 
     async def judged(self, request: ApprovalRequest) -> tuple[ApprovalRequest, tuple[Judgement, ...]]:
-        """The request with the hub's word on every vote and note, not yet written."""
+        """The request with the hub's word on every vote and note, not yet written.
+
+        If the word that is stored already cannot be trusted, the request comes back as Cancelled/EnforcementLost.
+        Unavailable: that cannot be told now.
+        """
+        if request.status.state.is_terminal:
+            return request, ()
+        entry = self._tracker.open.get(request.handle)
+        said = entry.said if entry is not None and entry.request.uid == request.uid else []
+        if why := await doubt(self._verifier, request, said):
+            _log.error("stored-word-doubted", handle=request.handle, why=why)
+            reason, now = CancelReason.ENFORCEMENT_LOST, self._clock()
+            return replace(request, status=with_outcome(request.status, State.CANCELLED, reason, why, now)), ()
         judgements = await judge_new(self._verifier, request)
+        for judgement in judgements:
+            remember(said, request.status, judgement)
         status = with_verified(request, [judgement.entry for judgement in judgements])
         return (request if status is request.status else replace(request, status=status)), judgements
 

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from hitl.approvals.requests import ApprovalRequest, RequestSpec, State
 from hitl.approvals.settlement import Settlement
+from hitl_operator.trusting import Said
 
 # How many ended requests are remembered at all; each takes some 300 bytes.
 _MOST_REMEMBERED = 20_000
@@ -48,6 +49,7 @@ class Open:
         ready_since: since when its requirements are met without Approved having been written.
         is_busy: it is being settled or waits for it. is_stale: look again afterwards.
         due: when to look again though nothing happens.
+        said: votes and notes with what this hub itself found about them.
     """
 
     request: ApprovalRequest
@@ -58,6 +60,7 @@ class Open:
     is_stale: bool = False
     due: float = 0.0
     waiters: list[Waiter] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
 
     @property
     def is_held(self) -> bool:
