@@ -21,9 +21,19 @@ _SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class LastGood:
-    """A generation, and since when what is written beside it has been invalid; None: it is not."""
+    """A generation, and where it came from.
+
+    Attributes:
+        paths: the files and folders it was read from, resolved and sorted.
+        number: counts the generations that this home accepted, from 1.
+        accepted: when; None in a file of an older version.
+        invalid_since: since when what is written beside it has been invalid; None: it is not.
+    """
 
     generation: Generation
+    paths: tuple[str, ...] = ()
+    number: int = 1
+    accepted: datetime | None = None
     invalid_since: datetime | None = None
 
 
@@ -49,6 +59,9 @@ def write_last_good(path: Path, kept: LastGood) -> None:
     """Replace the file whole."""
     document = {
         "schema": _SCHEMA,
+        "paths": kept.paths,
+        "number": kept.number,
+        "accepted": kept.accepted.isoformat() if kept.accepted else None,
         "invalidSince": kept.invalid_since.isoformat() if kept.invalid_since else None,
         "settings": settings_document(kept.generation.settings),
         "entries": [
@@ -77,9 +90,13 @@ def _kept(stored: dict[str, Any]) -> LastGood:
     if stored["schema"] != _SCHEMA:
         raise InvalidInput(f"its schema is {stored['schema']!r}, wanted {_SCHEMA}")
     entries = tuple(_entry(each) for each in stored["entries"])
-    since = stored["invalidSince"]
+    accepted, since = stored.get("accepted"), stored["invalidSince"]
     return LastGood(
-        Generation(entries, parse_settings(stored["settings"])), datetime.fromisoformat(since) if since else None
+        Generation(entries, parse_settings(stored["settings"])),
+        paths=tuple(str(path) for path in stored.get("paths", ())),
+        number=int(stored.get("number", 1)),
+        accepted=datetime.fromisoformat(accepted) if accepted else None,
+        invalid_since=datetime.fromisoformat(since) if since else None,
     )
 
 

@@ -2,7 +2,8 @@
 
 The set changes whole or not at all. It is read once it has stood still for one look, so that a file caught half written
 is neither obeyed nor complained about. What does not compile is reported with file and line and changes nothing; left
-standing for `invalidGrace`, it turns the generation in force strict, and that clock outlives a restart.
+standing for `invalidGrace`, it turns the generation in force strict, and that clock outlives a restart. So does a set
+that lost its last policy: a file that went missing must not loosen the gate.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from hitl.errors import Unavailable
 from hitl.wire.identity import Identity
 from hitl_operator.last_good import LastGood, read_last_good, write_last_good
 from hitl_operator.logs import Log
-from hitl_operator.policy_set import Trouble, Troubles, accept, files_of, read_texts
-from hitl_operator.sources import ConfigBook
+from hitl_operator.policy_set import Trouble, Troubles, accept, files_of, policies_of, read_texts
+from hitl_operator.sources import ConfigBook, Generation
 
 LOOK_EVERY = 0.1  # seconds; a change is in force after two looks
 # A file written within one clock tick of a look could change again without a newer time stamp: look until it is older.
@@ -47,23 +48,43 @@ class PolicyFiles:
         self._memory = memory
         self._identity = identity
         self._kept: LastGood | None = None
+        self._before: LastGood | None = None
         self._read = b""
         self._seen: _Marks | None = None
         self._candidate: _Marks | None = None
 
     def start(self, now: datetime) -> None:
-        """Take what stands in the files; where that is not fine, what was good before the restart."""
+        """Take what stands in the files; where that is not fine, what was good in them before the restart.
+
+        What this home accepted from other files is no answer to problems in these: then nothing is in force.
+        """
         try:
-            self._kept = read_last_good(self._memory)
+            self._before = read_last_good(self._memory)
         except Unavailable as error:
             _log.error("last-good-unusable", problem=error)
+        before = self._before
+        if before is not None and before.paths == self._resolved():
+            self._kept = before
         self._candidate = self._marks()
         self.look(now)
-        if self._book.generation is None and self._kept is not None:
-            _log.warning("config-from-last-good", file=self._memory)
-            self.taken = now
-            self._book.publish(self._kept.generation)
-            self._grow_strict(now)
+        if self._book.generation is not None or before is None:
+            return
+        if self._kept is None:
+            _log.error(
+                "last-good-of-other-files",
+                files=", ".join(before.paths) or "unknown",
+                meaning="the config that this home ran before came from elsewhere, so it is not used for these files",
+            )
+            return
+        since = self._kept.accepted
+        _log.warning(
+            "config-from-last-good",
+            meaning=f"NOT these files: {', '.join(self._kept.paths)}, running generation {self._kept.number} "
+            f"of {since.isoformat(timespec='seconds') if since else 'unknown time'}; mend what is named above",
+        )
+        self.taken = now
+        self._book.publish(self._kept.generation)
+        self._grow_strict(now)
 
     def look(self, now: datetime) -> None:
         """One look; reads the files if they changed and then stood still since the look before."""
@@ -86,15 +107,44 @@ class PolicyFiles:
                 return
             self._read = content
             settings = (self._settings, texts.pop(self._settings)) if self._settings else None
-            generation = accept(texts, settings, self._identity, self._kept.generation if self._kept else None)
+            generation = accept(texts, settings, self._identity, self._before.generation if self._before else None)
+            removed = self._removed(generation)
         except Troubles as refused:
             self._refuse(refused.found, now)
             return
         self.troubles, self.taken = (), now
-        self._kept = LastGood(generation)
+        number = self._before.number + 1 if self._before else 1
+        self._kept = self._before = LastGood(generation, self._resolved(), number, accepted=now)
         write_last_good(self._memory, self._kept)
         self._book.publish(generation)
+        for policy in removed:
+            _log.warning(
+                "policy-removed",
+                policy=policy,
+                meaning="its rules no longer apply; put its file back if that was not meant",
+            )
         _log.info("config-accepted", version=self._book.version, resources=len(generation.entries))
+
+    def _removed(self, generation: Generation) -> tuple[str, ...]:
+        """The policies that were in force and are gone. Troubles where none is left, or where there is nothing at all.
+
+        Whoever means to go without any policy says so by starting anew; a file that went missing does not.
+        """
+        place = ", ".join(map(str, self._paths))
+        had, left = policies_of(self._kept.generation) if self._kept else (), policies_of(generation)
+        if had and not left:
+            raise Troubles(
+                [
+                    Trouble(
+                        place,
+                        f"no policy is left, and {', '.join(had)} was in force, which stays; put its file back. To go "
+                        f"by the built-in policy from now on, remove {self._memory} and start again",
+                    )
+                ]
+            )
+        if not generation.entries:
+            raise Troubles([Trouble(place, "no policy in there; run `hitl init` to write a first one, or correct -f")])
+        return tuple(policy for policy in had if policy not in left)
 
     def _refuse(self, found: tuple[Trouble, ...], now: datetime) -> None:
         if found == self.troubles:
@@ -104,11 +154,16 @@ class PolicyFiles:
             _log.error("config-refused", at=trouble.place, problem=trouble.message)
         if self._kept is None:
             _log.error(
-                "config-missing", meaning="there is no older generation: every call is refused until this is mended"
+                "config-missing",
+                meaning="there is no older generation of these files: every call is refused until this is mended",
             )
         elif self._kept.invalid_since is None:
             self._kept = replace(self._kept, invalid_since=now)
+            self._before = self._kept
             write_last_good(self._memory, self._kept)
+
+    def _resolved(self) -> tuple[str, ...]:
+        return tuple(sorted({str(path.resolve()) for path in self._paths}))
 
     def _grow_strict(self, now: datetime) -> None:
         kept, generation = self._kept, self._book.generation

@@ -131,6 +131,11 @@ def accept(
     return generation
 
 
+def policies_of(generation: Generation) -> tuple[str, ...]:
+    """Names of the policies in it, ``AgentPolicy/shop/support``."""
+    return tuple(str(entry.policy.ref) for entry in generation.entries if entry.policy is not None)
+
+
 def _settings(path: Path, text: str) -> Settings:
     documents, broken = read_documents(text)
     if broken:

@@ -333,17 +333,83 @@ async def test_what_cannot_be_served_here_is_refused_at_its_place(
     assert said in places[0][1]
 
 
-async def test_files_that_vanish_altogether_are_no_empty_policy(world: World, hub: HubHere) -> None:
-    """H1: a folder that is gone keeps the last good generation; an empty one is the author's word."""
+async def test_C6_files_that_vanish_altogether_are_no_empty_policy(world: World, hub: HubHere) -> None:
+    """C6: a folder that is gone or empty and an emptied file keep the last good generation, and turn it strict."""
     version = hub.book.version
     world.policies.rename(world.folder / "away")
     hub.look()
-    assert hub.book.version == version
     assert "cannot be read" in hub.files.troubles[0].message
     world.policies.mkdir()
     hub.look()
+    assert "AgentPolicy/shop/support was in force" in hub.files.troubles[0].message
+    (world.policies / "support.yaml").write_text("")
+    hub.look()
+    assert "put its file back" in hub.files.troubles[0].message
+    assert hub.book.version == version
+    world.clock.advance(901)
+    hub.look()
     assert hub.book.generation is not None
-    assert hub.book.generation.entries == ()
+    assert hub.book.generation.strict
+
+
+async def test_A7_a_policy_that_is_removed_beside_others_is_named(
+    world: World, hub: HubHere, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A7: to delete one policy of several relaxes at once, and a warning names it."""
+    (world.policies / "more.yaml").write_text(DENY)
+    hub.look()
+    (world.policies / "more.yaml").unlink()
+    hub.look()
+    assert hub.book.generation is not None
+    assert [entry.name for entry in hub.book.generation.entries] == ["support"]
+    (warned,) = [line for line in caplog.messages if "policy-removed" in line]
+    assert "policy=AgentPolicy/shop/more" in warned
+
+
+SERVER = "apiVersion: hitl.dev/v1alpha1\nkind: ToolServer\nmetadata: {name: stripe}\nspec: {}\n"
+
+
+async def test_C6_a_home_may_begin_without_a_policy_but_not_lose_its_last(folder: Path) -> None:
+    """C6: tools declared and no policy is a beginning; nothing at all is not, and says how to begin."""
+    world = World(folder, policy=SERVER)
+    try:
+        hub = await world.hub()
+        assert hub.book.version == 1
+        (world.policies / "support.yaml").write_text(SERVER + "---\n" + POLICY)
+        hub.look()
+        (world.policies / "support.yaml").write_text(SERVER)
+        hub.look()
+        assert "no policy is left" in hub.files.troubles[0].message
+    finally:
+        await world.aclose()
+
+
+async def test_C6_a_restart_on_other_broken_files_does_not_run_the_old_ones(
+    world: World, hub: HubHere, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C6: what a home accepted from one folder is not in force for another one that does not compile."""
+    await hub.stop()
+    world.policies = world.folder / "elsewhere"
+    world.policies.mkdir()
+    (world.policies / "support.yaml").write_text(BROKEN)
+    other = await world.hub()
+    assert other.book.generation is None
+    (said,) = [line for line in caplog.messages if "last-good-of-other-files" in line]
+    assert str(world.folder / "policies") in said
+
+
+async def test_C6_a_restart_from_the_last_good_generation_says_so(
+    world: World, hub: HubHere, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C6: the warning names the files that are not in force, and which generation is."""
+    (world.policies / "more.yaml").write_text(DENY)
+    hub.look()
+    (world.policies / "more.yaml").write_text(BROKEN)
+    await hub.stop()
+    again = await world.hub()
+    assert again.book.generation == hub.book.generation
+    (said,) = [line for line in caplog.messages if "config-from-last-good" in line]
+    assert f"NOT these files: {world.policies}, running generation 2 of 20" in said
 
 
 async def test_activity_is_counted_by_action(world: World, hub: HubHere, sidecar: Sidecar) -> None:

@@ -216,6 +216,19 @@ async def test_policies_that_never_compiled_end_the_start_with_every_problem(
     assert "mend what is named above" in text
 
 
+@pytest.mark.parametrize("content", ["", "# nothing yet\n", None])
+async def test_a_first_start_without_any_policy_says_how_to_begin(
+    world: World, processes: list[Process], content: str | None
+) -> None:
+    """An empty folder or file at the start of a home ends it with 1 and the command that writes a first policy."""
+    file = world.policies / "support.yaml"
+    file.unlink() if content is None else file.write_text(content)
+    hub = await Process.start(world)
+    processes.append(hub)
+    assert await hub.ended() == 1
+    assert "run `hitl init`" in hub.log.read_text()
+
+
 async def test_a_changed_file_reaches_a_sidecar_of_the_process(world: World, processes: list[Process]) -> None:
     """The process looks at its files by itself: an edit arrives as a new config, a vote of a new person counts."""
     hub = await (await Process.start(world)).serving()
