@@ -6,13 +6,14 @@ and words on stderr where it cannot go on, with 2 where it was called wrongly.
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     os.umask(0o077)  # whatever is made from here on is for this account alone
     try:
-        return asyncio.run(serve(options))
+        with _alone_in(options.state):
+            return asyncio.run(serve(options))
     except HitlError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -235,6 +237,26 @@ class Sidecar:
         while True:
             await asyncio.sleep(_PROBE_EVERY)
             self.audit.probe()
+
+
+@contextlib.contextmanager
+def _alone_in(state: Path) -> Iterator[None]:
+    """Hold the state folder's lock, which the kernel gives back however the process ends. Two sidecars on one state
+    would write one audit chain and charge one limit.
+    """
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (state / "lock").open("a")
+    except OSError as error:
+        raise _unusable(state, error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(
+                "STATE_TAKEN", f"--state {state}: another sidecar runs on it; end that one, or give a folder of its own"
+            ) from None
+        yield
 
 
 def _pod_uid(state: Path) -> str:

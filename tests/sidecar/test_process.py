@@ -122,11 +122,25 @@ async def test_what_was_made_is_for_this_account_alone(launch: Callable[..., Any
     assert set(modes.values()) == {0}, modes
 
 
-async def test_E2_a_taken_socket_ends_the_start(launch: Callable[..., Any]) -> None:
+async def test_H2_two_sidecars_never_share_a_state(launch: Callable[..., Any], folder: Path) -> None:
+    """They would write one audit chain: the second ends with one line, the first goes on and its chain is whole."""
+    first: Process = await launch()
+    await first.until_said("is in force")
+    second: Process = await launch("--socket", str(folder / "other.sock"))
+    assert await second.child.wait() == 1
+    await second.end()
+    assert "another sidecar runs on it" in second.said
+    assert "Traceback" not in second.said
+    assert (await first.check("get_price")).outcome == ALLOWED
+    await first.end()
+    assert verify(folder / "state" / "audit").problems == ()
+
+
+async def test_E2_a_taken_socket_ends_the_start(launch: Callable[..., Any], folder: Path) -> None:
     """A second sidecar on the same path: exit code 1, one line that names the process and the next step."""
     first: Process = await launch()
     await first.until_said("is in force")
-    second: Process = await launch("--pod-name", "other")
+    second: Process = await launch("--state", str(folder / "other"))
     assert await second.child.wait() == 1
     await second.end()
     assert f"process {first.child.pid} serves there" in second.said
