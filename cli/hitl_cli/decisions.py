@@ -14,7 +14,7 @@ from hitl_cli.deciding import Recorded, Reviewer, Wish
 from hitl_cli.edit import patch_of
 from hitl_cli.endings import deciders
 from hitl_cli.exits import Exit
-from hitl_cli.past import differs_in, group_of
+from hitl_cli.past import alone_because, group_of
 from hitl_cli.requests import chosen
 from hitl_cli.session import Session
 
@@ -137,13 +137,7 @@ def _reason_to_skip(choice: Choice, request: ApprovalRequest, first: ApprovalReq
         return ""
     if request.spec.tier == "multi-factor":
         return "MultiFactor is decided one by one"
-    if not choice.group and not choice.items:
-        return ""
-    differing = differs_in(first, request)
-    if differing is None:
-        return "its arguments are not shown whole, decide it alone"
-    new = [name.removesuffix(" (new)") for name in differing if name.endswith(" (new)")]
-    return f'argument "{new[0]}" is new, decide it alone' if new else ""
+    return alone_because(request, first) if choice.group or choice.items else ""
 
 
 async def _one_of_many(

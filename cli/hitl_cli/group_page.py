@@ -1,12 +1,15 @@
 """Similar requests on one page: what they have in common once, and what differs as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
+
+from rich.cells import cell_len
 
 from hitl.approvals.requests import ApprovalRequest, State
 from hitl.approvals.timeline import in_force
 from hitl_cli.arguments import arguments_of, text_of
-from hitl_cli.lines import Column, Line, cut, hanging, line, table, word
+from hitl_cli.lines import Column, Line, cut, hanging, line, safe, shown, table, word
 from hitl_cli.past import differs_in
 from hitl_cli.requests import agent_of, tier_of, why_of
 from hitl_cli.times import until
@@ -14,21 +17,27 @@ from hitl_cli.times import until
 # The first arguments that differ, cut to what a person compares at a glance.
 _COLUMNS = 3
 _CELL = 28
+# What the table leaves between columns, and what the last one needs at least.
+_GAP = 3
+_LAST = 24
 
 
 def group_page(group: Sequence[ApprovalRequest], now: datetime, width: int) -> list[Line]:
     """Similar requests as a table of the arguments in which they differ."""
     first = group[0]
     deadline = in_force(first, now).deadline
-    shown = [arguments_of(request.spec.call.arguments_preview) for request in group]
+    given = [arguments_of(request.spec.call.arguments_preview) or {} for request in group]
     differing = [differs_in(first, request) for request in group]
-    names = list(dict.fromkeys(name for names in differing for name in names or () if "(" not in name))[:_COLUMNS]
-    columns = [Column("  ITEM"), *(Column(name.upper()) for name in names), Column("DIFFERS IN", cut=True)]
+    names = list(dict.fromkeys(name.rpartition(" (")[0] or name for each in differing for name in each or ()))
+    cells = {name: ["-" if name not in each else cut(text_of(each[name]), _CELL) for each in given] for name in names}
+    beside = _fitting(cells, max(len(request.name) for request in group) + 2, width)
+    columns = [Column("  ITEM"), *(Column(name.upper()) for name in beside), Column("DIFFERS IN", cut=True)]
     rows = []
-    for request, arguments, changed in zip(group, shown, differing, strict=True):
-        values = [cut(text_of((arguments or {}).get(name, "-")), _CELL) for name in names]
+    for at, (request, changed) in enumerate(zip(group, differing, strict=True)):
         last = "not shown whole: show it alone" if changed is None else ", ".join(changed) or "-"
-        rows.append([f"  {request.name}", *values, last])
+        rows.append([f"  {request.name}", *(cells[name][at] for name in beside), last])
+    header, *lines = table(columns, rows, width)
+    below = [name for name in names if name not in beside]
     return [
         *hanging("", f"{len(group)} similar: {first.spec.summary}", width),
         line(
@@ -36,5 +45,28 @@ def group_page(group: Sequence[ApprovalRequest], now: datetime, width: int) -> l
             f" · expires in {until(deadline, now)} · agent {agent_of(first)}, {why_of(first)}",
         ),
         "",
-        *table(columns, rows, width),
+        header,
+        *(
+            each
+            for row, arguments in zip(lines, given, strict=True)
+            for each in [row, *_values(arguments, below, width)]
+        ),
     ]
+
+
+def _fitting(cells: Mapping[str, Sequence[str]], first: int, width: int) -> list[str]:
+    """The arguments that have room as columns, `first` being the width of the names; none is dropped unseen."""
+    room = width - first - _GAP - _LAST
+    names: list[str] = []
+    for name, values in cells.items():
+        room -= max(cell_len(safe(each).plain) for each in (name, *values)) + _GAP
+        if room < 0 or len(names) == _COLUMNS:
+            break
+        names.append(name)
+    return names
+
+
+def _values(arguments: Mapping[str, Any], names: Sequence[str], width: int) -> list[Line]:
+    """Below a row: the arguments that had no room beside it."""
+    texts = [f"      {name}   {text_of(arguments[name])}" for name in names if name in arguments]
+    return [line(cut(shown(each), width)) for each in texts]

@@ -77,6 +77,17 @@ def differs_in(first: ApprovalRequest, other: ApprovalRequest) -> list[str] | No
     return None if before is None or after is None else differing(before, after)
 
 
+def alone_because(request: ApprovalRequest, first: ApprovalRequest) -> str:
+    """Why a member of a group is not approved together with the first; empty where it may be (SECURITY D4)."""
+    if request.spec.tier == "multi-factor":
+        return "MultiFactor is decided one by one"
+    changed = differs_in(first, request)
+    if changed is None:
+        return "its arguments are not shown whole, decide it alone"
+    new = [name.removesuffix(" (new)") for name in changed if name.endswith(" (new)")]
+    return f'argument "{new[0]}" is new, decide it alone' if new else ""
+
+
 def _review_seconds(request: ApprovalRequest) -> float:
     ended = request.status.resolved_time or request.created
     return (ended - request.created).total_seconds()

@@ -10,6 +10,8 @@ from hitl.policy.verdicts import Reason
 from hitl_cli.lines import shown
 
 RESOURCE = "approvalrequest.hitl.dev"
+# What a name may stand behind: as `-o name` prints it, and as kubectl takes it.
+_BEFORE_NAMES = (f"{RESOURCE}/", "approvalrequests.hitl.dev/", "approvalrequests/", "approvalrequest/", "ar/")
 
 _TIERS = {"confirm": "Confirm", "multi-factor": "MultiFactor"}
 _WHY = {
@@ -84,6 +86,18 @@ def grouped(requests: Iterable[ApprovalRequest]) -> list[Group]:
     return [Group(tuple(members)) for members in groups.values()]
 
 
+def is_whole_name(request: ApprovalRequest, typed: str) -> bool:
+    """Whether `typed` is the request's full name, not only the beginning of it."""
+    return _bare(typed).lower() == request.name
+
+
+def _bare(typed: str) -> str:
+    """`typed` without the resource before it."""
+    name = typed.strip()
+    before = next((each for each in _BEFORE_NAMES if name.lower().startswith(each)), "")
+    return name[len(before) :]
+
+
 def chosen(requests: Sequence[ApprovalRequest], typed: str) -> ApprovalRequest:
     """The one request that `typed` means: its name, or a prefix that only one has; those that wait count first.
 
@@ -91,6 +105,7 @@ def chosen(requests: Sequence[ApprovalRequest], typed: str) -> ApprovalRequest:
         AmbiguousName: several begin with it; the message lists them.
         NotFound: none does.
     """
+    typed = _bare(typed)
     waiting = [request for request in requests if request.status.state is State.PENDING]
     try:
         try:

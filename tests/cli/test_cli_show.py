@@ -155,13 +155,56 @@ def test_a_group_is_a_table_of_what_differs(home: AHome) -> None:
         )
     ):
         home.request(f"email-{number}", a_spec(summary="mail about a parcel", group_key="g", arguments=arguments))
-    done = home.hitl("show", "email-0")
+    done = home.hitl("show", "email-0", "--group")
     assert done.lines[0] == "3 similar: mail about a parcel"
-    assert done.lines[3].split() == ["ITEM", "TO", "DIFFERS", "IN"]
-    assert done.lines[4].split() == ["email-0", "ana@example.com", "-"]
-    assert done.lines[6].split(maxsplit=2) == ["email-2", "eve@example.com", "to, attachment (new)"]
-    assert done.err.startswith("Next: hitl approve email-0 --group    … --item email-1,email-2")
+    assert done.lines[3].split() == ["ITEM", "TO", "ATTACHMENT", "DIFFERS", "IN"]
+    assert done.lines[4].split() == ["email-0", "ana@example.com", "-", "-"]
+    assert done.lines[6].split(maxsplit=3) == ["email-2", "eve@example.com", "a.zip", "to, attachment (new)"]
+    assert done.err.splitlines() == [
+        "one of them: hitl show email-0 --one",
+        'not with the others: email-2: argument "attachment" is new, decide it alone',
+        "Next: hitl approve email-0 --group    … --item email-1",
+    ]
     assert home.hitl("show", "email-0", "--one").lines[0] == "mail about a parcel"
+
+
+def test_D4_no_value_that_differs_in_a_group_is_left_unseen(home: AHome) -> None:
+    """D4: arguments without room as a column stand below their row, at any width."""
+    for number in range(2):
+        values = ",".join(f'"argument_{letter}":"value {letter}{number} {"x" * 20}"' for letter in "abcdef")
+        home.request(f"mail-{number}", a_spec(group_key="g", arguments=f"{{{values}}}"))
+    for columns in (70, 100):
+        done = home.hitl("show", "mail-0", "--group", columns=columns)
+        assert [f"value {letter}{number}" in done.out for letter in "abcdef" for number in "01"] == [True] * 12
+        assert max(map(len, done.lines)) <= columns
+
+
+def test_D4_a_group_of_which_none_may_be_taken_together_offers_none(home: AHome) -> None:
+    """D4: where every other one must be decided alone, the next step is to look at it."""
+    home.request("mail-0", a_spec(group_key="g", arguments='{"to":"ana"}'))
+    home.request("mail-1", a_spec(group_key="g", arguments='{"to":"ana","bcc":"eve"}'))
+    done = home.hitl("show", "mail-0", "--group")
+    assert "approve" not in done.err
+    assert done.err.endswith("Next: hitl show mail-1\n")
+
+
+def test_a_full_name_shows_that_one_and_a_prefix_its_group(home: AHome) -> None:
+    """Who names one request sees its arguments and the agent's words, and how to see the similar ones."""
+    home.request("mail-00", a_spec(summary="mail about a parcel", group_key="g", justification="the parcel is late"))
+    home.request("mail-11", a_spec(summary="mail about a parcel", group_key="g"))
+    done = home.hitl("show", "mail-00")
+    assert done.lines[0] == "mail about a parcel"
+    assert "the parcel is late" in done.out
+    assert done.err.splitlines()[0] == "1 similar: hitl show mail-00 --group"
+    assert home.hitl("show", "mail-0").lines[0] == "2 similar: mail about a parcel"
+    assert home.hitl("show", "mail-0", "--one", "--group").code == 2
+
+
+@pytest.mark.parametrize("before", ["approvalrequest.hitl.dev/", "approvalrequests/", "ar/"])
+def test_a_name_may_be_typed_as_it_is_printed(migration: AHome, before: str) -> None:
+    """What -o name prints, and kubectl's ways to write it, can be given as the name."""
+    done = migration.hitl("show", f"{before}migrate-k4m2p", "-o", "name")
+    assert (done.code, done.out) == (0, "approvalrequest.hitl.dev/migrate-k4m2p\n")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +323,7 @@ def test_G1_a_summary_stays_one_line_wherever_it_is_shown(home: AHome, summary: 
     home.request("evil-3", a_spec(summary=summary), then=decided(DecisionKind.DENIED, "ana", summary))
     for words in (
         ("show", "evil-1", "--one"),
-        ("show", "evil-1"),
+        ("show", "evil-1", "--group"),
         ("show", "evil-3"),
         ("show", "evil-"),
         ("list",),

@@ -179,7 +179,9 @@ def _footer(session: Session, wish: _Wish, rows: Sequence[_Row]) -> list[Line]:
             f"warning: too few people in reviewers.yaml may decide ({group}); what needs them will expire.",
             f"Next: {session.hint('dev', 'reviewer', 'add', 'NAME', *_flag(group))}",
         ]
-    return [*lines, f"Next: {session.hint('show', (mine or rows)[0].group.first.name)}"]
+    next_one = (mine or rows)[0].group
+    whole = ["--group"] if len(next_one.members) > 1 else []
+    return [*lines, f"Next: {session.hint('show', next_one.first.name, *whole)}"]
 
 
 def _others(rows: Iterable[_Row]) -> str:

@@ -1,6 +1,7 @@
 """`hitl show`: exactly what one request would run, and why it is held."""
 
 import asyncio
+from collections.abc import Sequence
 
 import click
 
@@ -11,9 +12,9 @@ from hitl_cli.exits import Exit
 from hitl_cli.group_page import group_page
 from hitl_cli.options import home_option, namespace_option, output_option, pass_session, person_option
 from hitl_cli.page import Beside, page
-from hitl_cli.past import group_of, past_of
+from hitl_cli.past import alone_because, group_of, past_of
 from hitl_cli.render import Output
-from hitl_cli.requests import RESOURCE, chosen
+from hitl_cli.requests import RESOURCE, chosen, is_whole_name
 from hitl_cli.session import Session
 
 
@@ -22,18 +23,26 @@ from hitl_cli.session import Session
 @click.option("--full", is_flag=True, help="Cut nothing.")
 @click.option("--diff", "only_difference", is_flag=True, help="Only what changed since the last approved call like it.")
 @click.option("--one", is_flag=True, help="This request alone, also where it stands for a group.")
+@click.option("--group", "whole_group", is_flag=True, help="It and the similar ones that wait, as a table.")
 @home_option
 @namespace_option
 @person_option
 @output_option(Output.TABLE, Output.JSON, Output.YAML, Output.NAME)
 @pass_session
-def command(session: Session, *, name: str, full: bool, only_difference: bool, one: bool) -> Exit:
-    """One request on one page; NAME may be any prefix that only one request has. A group is shown as a table."""
-    asyncio.run(_show(session, name, full=full, only_difference=only_difference, one=one))
+def command(session: Session, *, name: str, full: bool, only_difference: bool, one: bool, whole_group: bool) -> Exit:
+    """One request on one page; NAME may be any prefix that only one request has.
+
+    A prefix that means one of a group of similar requests shows the group as a table; a full name shows that one.
+    """
+    if one and whole_group:
+        raise click.UsageError("--one and --group exclude each other", click.get_current_context())
+    asyncio.run(_show(session, name, full=full, only_difference=only_difference, one=one, whole_group=whole_group))
     return Exit.DONE
 
 
-async def _show(session: Session, name: str, *, full: bool, only_difference: bool, one: bool) -> None:
+async def _show(
+    session: Session, name: str, *, full: bool, only_difference: bool, one: bool, whole_group: bool
+) -> None:
     async with session.open_store() as store:
         everything = await store.list(session.namespace)
     request = chosen(everything, name)
@@ -54,15 +63,31 @@ async def _show(session: Session, name: str, *, full: bool, only_difference: boo
     group = group_of(request, everything) if state_at(request, now) is State.PENDING else [request]
     if only_difference:
         screen.data(*difference(request, beside.past.last_approved, now, screen.width))
-    elif len(group) > 1 and not one and not full:
+    elif len(group) > 1 and (whole_group or not (one or full or is_whole_name(request, name))):
         screen.data(*group_page(group, now, screen.width))
-        items = ",".join(each.name for each in group[1:3])
-        screen.talk(f"Next: {session.hint('approve', request.name, '--group')}    … --item {items}")
+        screen.talk(*_next_of_group(session, group))
         return
     else:
         screen.data(*page(request, beside, screen.width, full=full))
     if state_at(request, now) is State.PENDING:
+        if len(group) > 1:
+            screen.talk(f"{len(group) - 1} similar: {session.hint('show', request.name, '--group')}")
         screen.talk(_next(session, request))
+
+
+def _next_of_group(session: Session, group: Sequence[ApprovalRequest]) -> list[str]:
+    """How to see one of them, and, as far as they may be approved together, how to do that (SECURITY D4)."""
+    first, *others = group
+    alone = {each.name: why for each in group if (why := alone_because(each, first))}
+    lines = [f"one of them: {session.hint('show', first.name, '--one')}"]
+    lines += [f"not with the others: {name}: {why}" for name, why in alone.items()]
+    together = [each.name for each in others if each.name not in alone]
+    if together:
+        approve = session.hint("approve", first.name, "--group")
+        lines.append(f"Next: {approve}    … --item {','.join(together[:2])}")
+    else:
+        lines.append(f"Next: {session.hint('show', (others or group)[0].name)}")
+    return lines
 
 
 def _next(session: Session, request: ApprovalRequest) -> str:
