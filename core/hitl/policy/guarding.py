@@ -10,7 +10,7 @@ from hitl.policy.builtin import BUILT_IN, PROCESS_WORDS, PROSE_ARGUMENTS, PROTEC
 from hitl.policy.calls import ToolCall
 from hitl.policy.capabilities import kind_of
 from hitl.policy.names import words_of
-from hitl.policy.paths import Protection, protection
+from hitl.policy.paths import Effort, Protection, protection
 from hitl.policy.spec import ToolDeclaration
 from hitl.policy.strict_json import pointer
 from hitl.policy.values import MAX_SCANNED
@@ -44,7 +44,7 @@ class Guard:
         """Whose paths the call may touch: (the path as written, pointer of the argument that leads there).
 
         Raises:
-            EvaluationFailed: an argument is too long, or too intricate, to be searched.
+            EvaluationFailed: an argument is too long, or all of them together too intricate, to be searched.
         """
         data = call.arguments_json
         # One look at the whole: most calls hold nothing that leads anywhere.
@@ -67,12 +67,19 @@ class Guard:
 
     def _found_in(self, texts: list["_Text"]) -> dict[Voice, tuple[str, str]]:
         found: dict[Voice, tuple[str, str]] = {}
+        effort = Effort()
+        searched: set[str] = set()
         for each in texts:
-            if self._all.found_in(each.text) is None:
+            if each.text in searched:
+                continue
+            searched.add(each.text)
+            if self._all.found_in(each.text, effort) is None:
                 continue
             for voice, paths in self._by_voice.items():
-                if voice not in found and (hit := paths.found_in(each.text)) is not None:
+                if voice not in found and (hit := paths.found_in(each.text, effort)) is not None:
                     found[voice] = (hit[0], pointer(*each.steps))
+            if len(found) == len(self._by_voice):
+                break
         return found
 
     def _look_into(

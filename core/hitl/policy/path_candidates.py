@@ -15,6 +15,8 @@ from hitl.policy.values import MAX_SCANNED
 
 # Commands have a few; comparing thousands with every protected path would take long (SECURITY A5).
 MAX_CANDIDATES: Final = 2000
+# Some thirty milliseconds: ten times what a long command takes, and no more than other calls can be let wait.
+MAX_EFFORT: Final = 30_000
 
 _SIMPLE = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 _PLAIN_PATH = re.compile(r"[~/]?[A-Za-z0-9._][A-Za-z0-9._/-]*", re.ASCII)
@@ -36,11 +38,34 @@ _BRACES = re.compile(r"\{[^{}/]*\}")
 _VARIABLE = re.compile(r"\$(?!HOME\b|\{HOME\})(?:[A-Za-z_][A-Za-z0-9_]*|\{[^}]{0,99}\})")
 
 
-def path_candidates(value: str) -> tuple[str, ...]:
+class Effort:
+    """What may still be spent on searching the texts of one call, all of them together (SECURITY A5).
+
+    Counted, not timed, so that the same call always gets the same answer; a step is about a microsecond.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, steps: int = MAX_EFFORT) -> None:
+        self._left = steps
+
+    def spend(self, steps: int) -> None:
+        """Takes these steps off what is left. EvaluationFailed when it was not enough."""
+        self._left -= steps
+        if self._left < 0:
+            raise EvaluationFailed("it holds too much that could be paths to search it all; send less at once")
+
+
+def path_candidates(value: str, effort: Effort | None = None) -> tuple[str, ...]:
     """Everything in a text that could be opened as a file, cleaned; wildcards are left in.
 
+    Args:
+        value: the text.
+        effort: what may be spent, shared by the texts of one call; by default as much as a whole call may.
+
     Raises:
-        EvaluationFailed: over 16 KiB, percent-encoded more than eight times, or more than two thousand pieces.
+        EvaluationFailed: over 16 KiB, percent-encoded more than eight times, more than two thousand pieces, or more
+            than what may be spent.
     """
     if _SIMPLE.fullmatch(value):
         return (value,) if value else ()
@@ -51,9 +76,13 @@ def path_candidates(value: str) -> tuple[str, ...]:
     if url := _PLAIN_URL.fullmatch(value):
         pieces = (url[1], *_INNER.split(url[2])) if url[2] else (url[1],)
         return tuple(clean_path(piece) for piece in pieces if piece)
+    effort = effort or Effort()
     candidates: dict[str, None] = {}
     for text in _texts(value):
+        # Splitting is quick where there is nothing to split; every piece is paid for by itself.
+        effort.spend(10 + len(text) // 8)
         for piece in _pieces(text):
+            effort.spend(4 + len(piece) // 4)
             candidates[_cleaned(piece)] = None
         if len(candidates) > MAX_CANDIDATES:
             raise EvaluationFailed(

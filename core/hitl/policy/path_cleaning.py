@@ -8,6 +8,7 @@ not. Symbolic links are out of sight here: what a link points to only the tool's
 import re
 import unicodedata
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from hitl.errors import EvaluationFailed
 from hitl.policy.values import MAX_SCANNED
@@ -15,7 +16,7 @@ from hitl.policy.values import MAX_SCANNED
 # Nobody encodes a path more than twice in earnest; each round is linear, so the bound is only against mischief.
 MAX_DECODINGS: Final = 8
 
-_ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+", re.ASCII)
+_OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]")
 _HOME = re.compile(r"\$(?:HOME(?![A-Za-z0-9_])|\{HOME\})", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
 _DRIVE = re.compile(r"[A-Za-z]:(?=[/\\]|$)", re.ASCII)
@@ -134,20 +135,19 @@ def decodings(text: str) -> tuple[str, ...]:
     Raises:
         EvaluationFailed: it still changes after eight rounds.
     """
-    if "%" not in text:
-        return (text,)
     rounds = [text]
-    while (decoded := _ENCODED.sub(_decode, rounds[-1])) != rounds[-1]:
+    while "%" in rounds[-1] and (decoded := _decoded(rounds[-1])) != rounds[-1]:
         if len(rounds) > MAX_DECODINGS:
             raise EvaluationFailed(f"it is percent-encoded more than {MAX_DECODINGS} times")
         rounds.append(decoded)
     return tuple(rounds)
 
 
-def _decode(encoded: re.Match[str]) -> str:
-    data = bytes.fromhex(encoded[0].replace("%", ""))
+def _decoded(text: str) -> str:
+    data = unquote_to_bytes(text.encode("utf-8", "replace"))
     # Two-byte spellings of ASCII (%c0%ae is a dot to careless decoders) are no UTF-8; read them as they mean it.
-    data = re.sub(rb"[\xc0\xc1][\x80-\xbf]", lambda pair: bytes([(pair[0][0] & 3) << 6 | pair[0][1] & 0x3F]), data)
+    if b"\xc0" in data or b"\xc1" in data:
+        data = _OVERLONG.sub(lambda pair: bytes([(pair[0][0] & 3) << 6 | pair[0][1] & 0x3F]), data)
     return data.decode("utf-8", "replace")
 
 

@@ -8,21 +8,22 @@ The opposite question, whether a path surely lies inside a directory, is `path_c
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from hitl.errors import EvaluationFailed
 from hitl.policy.globs import segment_matcher
-from hitl.policy.path_candidates import path_candidates
+from hitl.policy.path_candidates import Effort, path_candidates
 from hitl.policy.path_cleaning import clean_path, clean_root, is_within
 
-__all__ = ["Protection", "clean_path", "is_within", "path_candidates", "protected", "protection"]
+__all__ = ["Effort", "Protection", "clean_path", "is_within", "path_candidates", "protected", "protection"]
 
 # Candidates with wildcards are compared with every protected path, character by character (SECURITY A5).
 MAX_WILD: Final = 32
 # A wildcard component that is longer counts as * alone: nobody writes it, and comparing it takes long.
 _LONGEST_WILD: Final = 64
 _DEEPEST_NAME: Final = 16
+_DEEPEST_PROC: Final = 8
 
 Parts = tuple[str, ...]
 
@@ -30,7 +31,6 @@ _WILD = re.compile(r"[*?\[]")
 # Without one of these a text is no more than names of files.
 _LEADS_SOMEWHERE = re.compile(r"[/\\~$%]|[^\x00-\x7f]")
 _BRACKET = re.compile(r"\[[^\]/]*\]")
-_PROC = re.compile(r"proc/[^/]+/(?:root|cwd)/(.*)")
 _DRIVE = re.compile(r"[a-z]:/")
 # Directories with home directories in them; root's own are spelled out.
 _HOMES: Final = (("home",), ("users",), ("c:", "users"))
@@ -82,69 +82,87 @@ class Protection:
             else:
                 self._names.setdefault(parts[0], []).append((parts, pattern))
             return
-        for place in _places(cleaned, protected=True):
+        try:
+            places = _places(cleaned, protected=True)
+        except EvaluationFailed as error:
+            raise ValueError(f"{pattern!r}: {error}") from error
+        for place in places:
             if wild:
                 self._wild_places.append((place, pattern))
             else:
                 self._places.setdefault(place, pattern)
 
-    def covers(self, candidate: str) -> str | None:
-        """The protected path, as written, at or below which a candidate may lie; None if there is none."""
+    def covers(self, candidate: str, effort: Effort | None = None) -> str | None:
+        """The protected path, as written, at or below which a candidate may lie; None if there is none.
+
+        Raises:
+            EvaluationFailed: finding out takes more than what may be spent.
+        """
+        effort = effort or Effort()
         wild = _WILD.search(candidate) is not None
         parts = _split(candidate)
         if not parts:
             return self._places.get((_ROOT,)) if candidate == "/" else None
         if self._names or self._wild_names:
+            effort.spend(len(parts) * (1 + len(self._wild_names)))
             for start in range(len(parts)):
-                if hit := self._name_at(parts, start, wild=wild):
+                if hit := self._name_at(parts, start, effort, wild=wild):
                     return hit
         if not (wild or self._wild_places or self._holds_all or parts[0] in self._roots or parts[0][0] in "~."):
             return None
         for place in _places(candidate, protected=False):
-            if hit := self._place_of(place, wild=wild):
+            if hit := self._place_of(place, effort, wild=wild):
                 return hit
         return None
 
-    def found_in(self, value: str) -> tuple[str, str] | None:
+    def found_in(self, value: str, effort: Effort | None = None) -> tuple[str, str] | None:
         """(the protected path, the candidate that it covers) of the first hit in an argument; None if there is none.
+
+        Args:
+            value: the argument.
+            effort: what may be spent, shared by the texts of one call; by default as much as a whole call may.
 
         Raises:
             EvaluationFailed: as `path_candidates`, or for more than 32 candidates with wildcards.
         """
         if not (self._names or self._wild_names or _LEADS_SOMEWHERE.search(value)):
             return None
-        candidates = path_candidates(value)
+        effort = effort or Effort()
+        candidates = path_candidates(value, effort)
+        effort.spend(2 * len(candidates))
         if len(candidates) > MAX_WILD and sum(_WILD.search(each) is not None for each in candidates) > MAX_WILD:
             raise EvaluationFailed(f"it holds more than {MAX_WILD} pieces with wildcards that could be paths")
-        return next(((hit, each) for each in candidates if (hit := self.covers(each))), None)
+        return next(((hit, each) for each in candidates if (hit := self.covers(each, effort))), None)
 
-    def _name_at(self, parts: Parts, start: int, *, wild: bool) -> str | None:
+    def _name_at(self, parts: Parts, start: int, effort: Effort, *, wild: bool) -> str | None:
         for name, pattern in self._names.get(parts[start], ()):
             if parts[start : start + len(name)] == name:
                 return pattern
         if wild:
-            return self._wildly_named(parts[start : start + _DEEPEST_NAME])
+            return self._wildly_named(parts[start : start + _DEEPEST_NAME], effort)
         for _, predicates, pattern in self._wild_names:
             here = parts[start : start + len(predicates)]
             if len(here) == len(predicates) and all(fits(part) for fits, part in zip(predicates, here, strict=True)):
                 return pattern
         return None
 
-    def _wildly_named(self, parts: Parts) -> str | None:
+    def _wildly_named(self, parts: Parts, effort: Effort) -> str | None:
         names = [each for named in self._names.values() for each in named]
         for name, pattern in (*names, *((name, pattern) for name, _, pattern in self._wild_names)):
-            if len(parts) >= len(name) and all(map(_may_name, parts, name)):
+            if len(parts) >= len(name) and all(map(partial(_may_name, effort), parts, name)):
                 return pattern
         return None
 
-    def _place_of(self, place: Parts, *, wild: bool) -> str | None:
+    def _place_of(self, place: Parts, effort: Effort, *, wild: bool) -> str | None:
         for length in range(1, min(len(place), self._deepest) + 1):
             if pattern := self._places.get(place[:length]):
                 return pattern
         compared = self._wild_places
         if wild:
             compared = [*compared, *self._places.items()]
-        return next((pattern for protected_place, pattern in compared if _reaches(place, protected_place)), None)
+        return next(
+            (pattern for protected_place, pattern in compared if _reaches(effort, place, protected_place)), None
+        )
 
 
 @lru_cache(maxsize=256)
@@ -177,17 +195,24 @@ def _places(cleaned: str, *, protected: bool) -> list[Parts]:
         return _home_places(parts[1:], protected=protected)
     if not (cleaned.startswith("/") or _DRIVE.match(cleaned.lower())):
         return []
-    places = [(_ROOT, *parts)]
-    if (below := _below_home(parts)) is not None:
-        # A protected /home/bob/x is met by ~/x, which may be bob's; the place ~/x of a policy is met by /home/bob/x.
-        places.append((_SOME_HOME if protected else _HOME, *below))
-    elif protected and any(len(parts) <= len(home) and all(map(_may_equal, parts, home)) for home in _HOMES):
-        places.append((_SOME_HOME,))  # /home holds every ~
-    inside = "/".join(parts)
-    while behind := _PROC.match(inside):
-        inside = behind[1]
-        places += _places(f"/{inside}", protected=protected)
-    return places
+    places: list[Parts] = []
+    for _ in range(_DEEPEST_PROC):
+        places.append((_ROOT, *parts))
+        if (below := _below_home(parts)) is not None:
+            # A protected /home/bob/x is met by ~/x, which may be bob's; the place ~/x of a policy is met by
+            # /home/bob/x.
+            places.append((_SOME_HOME if protected else _HOME, *below))
+        elif protected and _holds_homes(parts):
+            places.append((_SOME_HOME,))
+        if not (len(parts) > 3 and parts[0] == "proc" and parts[2] in ("root", "cwd")):
+            return places
+        parts = parts[3:]  # /proc/1/root/etc is /etc, too
+    raise EvaluationFailed(f"it goes through /proc/…/root {_DEEPEST_PROC} times; send the plain path")
+
+
+def _holds_homes(parts: Parts) -> bool:
+    """Whether a protected place has all home directories below it, as /home does."""
+    return any(len(parts) <= len(home) and all(map(partial(_may_equal, Effort()), parts, home)) for home in _HOMES)
 
 
 def _home_places(below: Parts, *, protected: bool) -> list[Parts]:
@@ -207,23 +232,23 @@ def _below_home(parts: Parts) -> Parts | None:
     return None
 
 
-def _reaches(place: Parts, wanted: Parts) -> bool:
+def _reaches(effort: Effort, place: Parts, wanted: Parts) -> bool:
     """Whether a place may be `wanted` or lie below it; either may hold wildcards."""
     for at, part in enumerate(wanted):
         if at >= len(place):
             return False
         if at and "**" in place[at]:
             return True  # any depth: it may reach what is protected
-        if not _may_equal(_plain_wild(place[at]), part):
+        if not _may_equal(effort, _plain_wild(place[at]), part):
             return False
     return True
 
 
-def _may_name(part: str, wanted: str) -> bool:
+def _may_name(effort: Effort, part: str, wanted: str) -> bool:
     """Whether a component may be a protected name. Not where both are wild: `ls src*` is not about `*.pem`."""
     if _WILD.search(part) and (_WILD.search(wanted) or not part.strip("*?")):
         return False
-    return _may_equal(_plain_wild(part), wanted)
+    return _may_equal(effort, _plain_wild(part), wanted)
 
 
 def _plain_wild(part: str) -> str:
@@ -233,13 +258,15 @@ def _plain_wild(part: str) -> str:
     return _BRACKET.sub("?", part)
 
 
-def _may_equal(one: str, other: str) -> bool:
+def _may_equal(effort: Effort, one: str, other: str) -> bool:
     """Whether some name fits both of two wildcard patterns."""
+    effort.spend(1)
     if not (_WILD.search(one) or _WILD.search(other)):
         return one == other
     seen = {(0, 0)}
     todo = [(0, 0)]
     while todo:
+        effort.spend(1)
         left, right = todo.pop()
         if left == len(one) and right == len(other):
             return True

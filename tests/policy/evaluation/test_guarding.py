@@ -151,6 +151,34 @@ def test_A2_prose_is_text_right_below_a_name_for_prose(arguments: dict[str, Any]
     assert [found for _, found in hits.values()] == ([where] if where else [])
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [f"/a{n}/*" for n in range(6000)],
+        ["%25252525252541/" * 100 + str(n) for n in range(40)],
+        ["é/" * 5000 + str(n) for n in range(4)],
+        [" ".join(f"/var/*/{'*e' * 28}{n}.{m}" for m in range(31)) for n in range(29)],
+        ["cd /x;cd /y;cd /z;cd /w " + " ".join(f"a{n}{m}.b'" for m in range(390)) for n in range(18)],
+        ["a/" * 7900 + f"'{n}" for n in range(4)],
+    ],
+    ids=["wildcards", "encoded", "not ASCII", "long wildcards", "directories", "deep"],
+)
+def test_A5_a_call_is_searched_with_bounded_effort(texts: list[str]) -> None:
+    """A5: each text is small enough to be searched, all together are too much for one call: refused, not searched."""
+    guard = Guard([Voice.of(BUILT_IN)])
+    assert guard.hits(a_call({"x": texts[:1]}), None) == {}
+    with pytest.raises(EvaluationFailed, match="send less"):
+        guard.hits(a_call({"x": texts}), None)
+
+
+def test_A5_what_stands_there_twice_is_searched_once() -> None:
+    """A5: repeating a text costs nothing, and the pointer is that of the first."""
+    guard = Guard([Voice.of(BUILT_IN)])
+    assert guard.hits(a_call({"x": ["/*"] * 12_000}), None) == {}
+    hits = guard.hits(a_call({"x": ["/*"] * 6_000 + ["~/.ssh"] * 6_000}), None)
+    assert list(hits.values()) == [("~/.ssh", "/x/6000")]
+
+
 @given(st.lists(pieces, max_size=8).map("".join))
 def test_protected_names_need_no_slash_in_front(text: str) -> None:
     """With a protected name such as .env the quick look is as right as the search."""

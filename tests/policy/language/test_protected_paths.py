@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitl.errors import EvaluationFailed
-from hitl.policy.paths import Protection, clean_path, path_candidates, protected
+from hitl.policy.path_cleaning import decodings
+from hitl.policy.paths import Effort, Protection, clean_path, path_candidates, protected
 
 PATHS = ("/etc/shadow", "~/.ssh", ".env", "*.pem", ".git/hooks", "/home/bob/keys", "/var/run/secrets")
 
@@ -106,6 +107,34 @@ def test_A5_wildcards_in_hundreds_are_refused_instead_of_compared() -> None:
     """A5: comparing wildcard with wildcard is the dear part, so their number is bounded."""
     with pytest.raises(EvaluationFailed, match="wildcards"):
         Protection(("/a*b*c",)).found_in(" ".join(f"/*x*y{n}" for n in range(100)))
+
+
+@pytest.mark.parametrize("times", [30, 1250])
+def test_A5_ways_through_proc_are_followed_a_few_times_only(times: int) -> None:
+    """A5: /proc/1/root leads to the root again; following it without end would double the work each time."""
+    assert Protection(PATHS).found_in("/proc/1/root" * 3 + "/etc/shadow") is not None
+    with pytest.raises(EvaluationFailed, match="/proc"):
+        Protection(PATHS).found_in("/proc/1/root" * times + "/x")
+    with pytest.raises(ValueError, match="/proc"):
+        Protection(("/proc/1/root" * times + "/x",))
+
+
+def test_A5_texts_of_one_call_share_what_may_be_spent() -> None:
+    """A5: what is left for one text is what the ones before it did not use up."""
+    paths = Protection(PATHS)
+    assert paths.found_in("ls /*a/b", Effort(2000)) is None
+    effort = Effort(2000)
+    with pytest.raises(EvaluationFailed, match="send less"):
+        all(paths.found_in(f"ls /*a/{number}", effort) is None for number in range(100))
+
+
+@pytest.mark.parametrize(
+    ("text", "decoded"),
+    [("%c0%ae/", "./"), ("é%C3%a9", "éé"), ("%c3é", "\ufffdé"), ("%e2%82a", "\ufffda"), ("%4", "%4")],
+)
+def test_A2_percent_encoding_is_undone_as_the_least_careful_would(text: str, decoded: str) -> None:
+    """A2: overlong spellings mean ASCII, broken ones are marked and touch nothing beside them."""
+    assert decodings(text)[-1] == decoded
 
 
 @pytest.mark.parametrize(
