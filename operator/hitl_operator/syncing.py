@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from hitl.errors import InvalidInput
+from hitl.policy.actions import Action
 from hitl.policy.config import SCHEMA
-from hitl.v1 import gate_pb2, hub_pb2
+from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity, identity_to_proto
 from hitl_operator.hub import Hub
 from hitl_operator.sidecars import Sidecar
 
 HEARTBEAT = 3.0  # seconds; a sidecar counts staleness from the last one
 _LONGEST = 128
+_ACTIONS = {int(action): action.word for action in Action}
 
 Read = Callable[[], Awaitable[hub_pb2.SyncRequest | None]]
 Write = Callable[[hub_pb2.SyncResponse], Awaitable[None]]
@@ -86,8 +88,7 @@ async def _listen(hub: Hub, sidecar: Sidecar, read: Read) -> None:
                 hub.sidecars.answered(sidecar, ack.revision[:_LONGEST], accepted=ack.accepted, reason=ack.reason[:1000])
             case "activity":
                 for record in message.activity.records:
-                    known = record.action in gate_pb2.Action.values()
-                    hub.metrics.activity.labels(gate_pb2.Action.Name(record.action) if known else "unknown").inc()
+                    hub.metrics.activity.labels(_ACTIONS.get(record.action, "unknown")).inc()
             case "audit_head":
                 hub.heads.note(sidecar.identity, message.audit_head, hub.clock())
             case _:

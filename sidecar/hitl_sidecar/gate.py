@@ -196,7 +196,7 @@ class Gate:
         verdict = judged.verdict
         kept = self._ready.get(id(verdict))
         if kept is None or kept[0] is not verdict:
-            labels = (verdict.action.word, "allowed", verdict.rule.partition("#")[0])
+            labels = (verdict.action.word, "allowed", verdict.policy)
             kept = verdict, _allowed(verdict).SerializeToString(), labels
             if not verdict.summary:
                 if len(self._ready) >= _MOST_KEPT:

@@ -21,7 +21,6 @@ from hitl_sidecar.editing import edit
 from hitl_sidecar.hold_stream import HoldStream
 from hitl_sidecar.holds import Hold, HoldTable, Key
 from hitl_sidecar.judge import Judge
-from hitl_sidecar.metrics import GateMetrics
 from hitl_sidecar.programmed import InForce, Programmed
 from hitl_sidecar.recorder import Recorder
 from hitl_sidecar.release import Releaser
@@ -60,7 +59,6 @@ class Holding:
         recorder: Recorder,
         audit: AuditLog,
         declared: DeclaredTools,
-        metrics: GateMetrics,
         edits: Edits,
         wall_clock: Callable[[], float],
     ) -> None:
@@ -71,7 +69,6 @@ class Holding:
         self._recorder = recorder
         self._audit = audit
         self._declared = declared
-        self._metrics = metrics
         self._edits = edits
         self._is_draining = False
         self._kept: dict[bytes, bytes] = {}
@@ -171,7 +168,6 @@ class Holding:
                 self._record_end(hold, state)
             if outcome == gate_pb2.OUTCOME_CANCELLED and state.HasField("arguments_patch_json"):
                 edited = edit(hold.raw, hold.edited, state, terms_from_json(state.terms_json))
-                self._count(hold, "cancelled")
                 self.releaser.supersede(hold, edited)
                 return
         except Unavailable as error:
@@ -182,7 +178,6 @@ class Holding:
             hold.end(answers.unavailable(answers.GARBAGE, hold.handle))
             return
         self._edits.forget(hold.key)
-        self._count(hold, _ENDS.get(outcome, "refused").lower())
         response = answers.ended(state)
         response.verdict.CopyFrom(hold.wire_verdict())
         hold.end(response)
@@ -252,11 +247,6 @@ class Holding:
         call = call_of(request_of(hold.raw).call, hold.edited)
         if self._recorder.decision(call, state, word, hold.digest) and state.reviews:
             self._judge.decided(denied=state.outcome == gate_pb2.OUTCOME_DENIED)
-
-    def _count(self, hold: Hold, outcome: str) -> None:
-        if not hold.is_refused:
-            held = asyncio.get_running_loop().time() - hold.opened_at
-            self._metrics.count_hold(hold.tier, outcome, held)
 
     def _kept_form(self, judged: Judged) -> bytes:
         """The verdict's wire form, one object for all holds that look alike: ten thousand of them mostly do."""

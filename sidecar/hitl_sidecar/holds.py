@@ -61,7 +61,6 @@ class Hold(Followed):
         tier: ``confirm`` or ``multi-factor``.
         code, verdict: reason code and wire form of the verdict that holds it, shared by all holds that look alike.
         words: what the hub says that the call waits for.
-        opened_at: loop time.
         expires: wall-clock seconds; `expires_at`: the same as loop time.
         is_open: the hub has answered. is_refused: it asks nobody. is_releasing: a release is under way.
         is_uncertain: a Consume was sent and its answer lost, so whether it was released is not known.
@@ -84,7 +83,6 @@ class Hold(Followed):
         "key",
         "key_id",
         "last_word",
-        "opened_at",
         "raw",
         "ready_state",
         "reviews",
@@ -107,7 +105,6 @@ class Hold(Followed):
         self.code = ""
         self.verdict = b""
         self.words = ""
-        self.opened_at = asyncio.get_running_loop().time()
         self.expires = 0.0
         self.expires_at = 0.0
         self.checkpoint = ""

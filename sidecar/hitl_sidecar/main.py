@@ -148,7 +148,6 @@ class Sidecar:
             recorder=self._recorder,
             audit=self.audit,
             declared=self.declared,
-            metrics=self.metrics,
             edits=edits,
             wall_clock=wall,
         )

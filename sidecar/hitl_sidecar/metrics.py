@@ -1,5 +1,7 @@
 """What the gate counts (DESIGN 13): base units, bounded labels, never a user, a request or an argument.
 
+How held calls end is counted by the hub alone, which sees every end, so that sums over both count each of them once.
+
 Counted in plain numbers, because it happens with every call; prometheus_client turns them into text when somebody
 scrapes, and is imported then (30 ms and 4 MiB that neither the start nor an idle sidecar needs). gRPC methods go by the
 names that go-grpc-prometheus made common.
@@ -15,11 +17,6 @@ SERVICE: Final = "hitl.v1.GateService"
 TIERS: Final = ("confirm", "multi-factor")
 # 0.1 ms to 1 s: an answer that nobody had to wait for.
 _CHECK_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
-# Half a second up to a day: people answer within minutes, timeouts go up to days.
-_HOLD_BUCKETS: Final = (
-    *(0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
-    *(600.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0, 43200.0, 86400.0),
-)
 
 Labels = tuple[str, ...]
 
@@ -68,19 +65,11 @@ class GateMetrics:
     def __init__(self) -> None:
         self.checks: defaultdict[Labels, int] = defaultdict(int)
         self.check_duration = Histogram(_CHECK_BUCKETS)
-        self.holds: dict[Labels, Histogram] = {}
         self.low_confidence = 0
         self.digest_mismatches = 0
         self.started: defaultdict[str, int] = defaultdict(int)
         self.handled: defaultdict[Labels, int] = defaultdict(int)
         self.readings: Readings | None = None
-
-    def count_hold(self, tier: str, outcome: str, seconds: float) -> None:
-        """A held call ended, so many seconds after it was opened or attached here."""
-        series = self.holds.get((tier, outcome))
-        if series is None:
-            series = self.holds[tier, outcome] = Histogram(_HOLD_BUCKETS)
-        series.observe(seconds)
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
@@ -107,15 +96,6 @@ class GateMetrics:
         )
         duration.add_metric((), self.check_duration.buckets(), self.check_duration.total)
         yield duration
-        holds = CounterMetricFamily("hitl_holds", "Held calls that ended here.", labels=("tier", "outcome"))
-        held = HistogramMetricFamily(
-            "hitl_hold_duration_seconds", "From opening or attaching to the end.", labels=("tier", "outcome")
-        )
-        for labels, series in self.holds.items():
-            holds.add_metric(labels, sum(series.counts))
-            held.add_metric(labels, series.buckets(), series.total)
-        yield holds
-        yield held
         yield CounterMetricFamily("hitl_low_confidence", "Calls answered CLARIFY.", value=self.low_confidence)
         yield CounterMetricFamily(
             "hitl_digest_mismatches",
@@ -133,7 +113,7 @@ class GateMetrics:
         yield handled
         if self.readings is None:
             return
-        waiting = GaugeMetricFamily("hitl_holds_in_progress", "Held calls that a caller waits for.", labels=("tier",))
+        waiting = GaugeMetricFamily("hitl_sidecar_holds", "Held calls that a caller waits for here.", labels=("tier",))
         for tier in TIERS:
             waiting.add_metric((tier,), self.readings.waiting(tier))
         yield waiting

@@ -120,14 +120,14 @@ class Releaser:
         try:
             await steps
         except Unavailable as error:
-            self._end(hold, "unavailable", answers.unavailable(error, hold.handle))
+            self._end(hold, answers.unavailable(error, hold.handle))
         except HitlError as error:
             log.warning("%s is not released: %s", hold.handle, error)
             garbage = Unavailable("HUB_GARBAGE", f"the hub's word on this call is not to be followed: {error}")
-            self._end(hold, "unavailable", answers.unavailable(garbage, hold.handle))
+            self._end(hold, answers.unavailable(garbage, hold.handle))
         except Exception:
             log.exception("%s is not released", hold.handle)
-            self._end(hold, "unavailable", answers.unavailable(_FAILED, hold.handle))
+            self._end(hold, answers.unavailable(_FAILED, hold.handle))
 
     async def _release(self, hold: Hold, state: hub_pb2.HoldResponse) -> None:
         in_force = self._programmed.current()
@@ -210,7 +210,7 @@ class Releaser:
             case _:
                 self._metrics.digest_mismatches += 1
                 trouble = Unavailable(answer.reason_code or "RELEASE_REFUSED", answer.message or "the hub refused it")
-                self._end(hold, "unavailable", answers.unavailable(trouble, hold.handle))
+                self._end(hold, answers.unavailable(trouble, hold.handle))
 
     async def _deliver(self, hold: Hold, agreed: Agreed) -> None:
         """The request is consumed: from here on it is ALLOWED once, or never runs."""
@@ -237,7 +237,6 @@ class Releaser:
         response.verdict.CopyFrom(verdict_to_proto(verdict, digest=digest))
         if is_edited:
             response.arguments_json = call.arguments_json
-        self._count(hold, "consumed")
         callers, hold.callers = hold.callers, []
         hold.table.drop(hold)
         if callers:
@@ -248,7 +247,6 @@ class Releaser:
     def spent(self, hold: Hold) -> None:
         """The request was consumed, and not for a caller of ours that could be told."""
         self._edits.forget(hold.key)
-        self._count(hold, "consumed")
         callers, hold.callers = hold.callers, []
         hold.table.drop(hold)
         for caller in callers:
@@ -280,7 +278,7 @@ class Releaser:
         response = answers.refused(code, verdict.message, verdict_to_proto(verdict, digest=hold.digest))
         response.handle = hold.handle
         response.checkpoint = hold.checkpoint
-        self._end(hold, "cancelled", response)
+        self._end(hold, response)
 
     async def _ask_anew(self, hold: Hold, why: str, edited: Edited | None) -> None:
         """Votes never carry over: the request ends as Superseded, and another one takes its place."""
@@ -288,13 +286,8 @@ class Releaser:
         if outcome != gate_pb2.OUTCOME_CANCELLED:
             hold.release_over()  # another outcome was faster; the stream brings it
             return
-        self._count(hold, "cancelled")
         self.supersede(hold, edited)
 
-    def _end(self, hold: Hold, outcome: str, response: gate_pb2.CheckResponse) -> None:
+    def _end(self, hold: Hold, response: gate_pb2.CheckResponse) -> None:
         hold.is_releasing = False
-        self._count(hold, outcome)
         hold.end(response)
-
-    def _count(self, hold: Hold, outcome: str) -> None:
-        self._metrics.count_hold(hold.tier, outcome, asyncio.get_running_loop().time() - hold.opened_at)

@@ -181,7 +181,7 @@ class GateService:
 
 def _reply(response: gate_pb2.CheckResponse) -> Reply:
     verdict = response.verdict
-    labels = (_ACTIONS[verdict.action], _OUTCOMES[response.outcome], verdict.rule.partition("#")[0])
+    labels = (_ACTIONS[verdict.action], _OUTCOMES[response.outcome], verdict.policy)
     return Reply(response.SerializeToString(), labels)
 
 

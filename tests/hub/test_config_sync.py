@@ -416,7 +416,7 @@ async def test_activity_is_counted_by_action(world: World, hub: HubHere, sidecar
     """What ran unasked is counted by its action, an unknown one too, and nothing else of it is kept."""
     records = [hub_pb2.ActivityRecord(action=action) for action in (gate_pb2.ACTION_NOTIFY, gate_pb2.ACTION_NOTIFY, 99)]
     await sidecar.say(activity=hub_pb2.Activity(records=records))
-    await counted(hub, 2, "activity_records_total", action="ACTION_NOTIFY")
+    await counted(hub, 2, "activity_records_total", action="Notify")
     await counted(hub, 1, "activity_records_total", action="unknown")
 
 

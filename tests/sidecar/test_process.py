@@ -215,12 +215,13 @@ async def test_metrics_are_served_on_loopback(launch: Callable[..., Any], hub: S
         'hitl_checks_total{action="Allow",outcome="allowed",policy="AgentPolicy/shop/support"} 1.0',
         'hitl_checks_total{action="Confirm",outcome="pending",policy="AgentPolicy/shop/support"} 1.0',
         "hitl_check_duration_seconds_bucket",
-        "hitl_holds_in_progress",
+        'hitl_sidecar_holds{tier="confirm"} 0.0',
         "hitl_config_age_seconds",
         "hitl_audit_writable 1.0",
         'grpc_server_handled_total{grpc_code="OK",grpc_method="Check",grpc_service="hitl.v1.GateService"} 2.0',
     ):
         assert name in text
+    assert not re.search("hitl_hold|hitl_review|hitl_decisions", text)  # the hub's: sums over both count each once
     assert not re.search("very-particular-tea|kim|refund-1|20817", text)
 
 

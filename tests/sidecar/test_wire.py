@@ -19,7 +19,7 @@ from hitl.errors import InvalidInput
 from hitl.policy.actions import Action
 from hitl.policy.calls import Agent
 from hitl.policy.envelope import parse_call
-from hitl.policy.verdicts import EscalationStep, Factor, OnTimeout, Requirement, SecondFactor, Verdict
+from hitl.policy.verdicts import EscalationStep, Factor, OnTimeout, PolicyRef, Requirement, SecondFactor, Verdict
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl.wire.calls import call_from_proto
 from hitl.wire.identity import (
@@ -101,6 +101,23 @@ def test_no_score_is_not_a_score_of_zero() -> None:
     """A verdict that a rule decided carries no score."""
     message = verdict_to_proto(Verdict(action=Action.DENY, reason_code="RULE", message="m"))
     assert not message.HasField("score")
+
+
+@pytest.mark.parametrize(
+    ("rule", "policies", "wanted"),
+    [
+        ("AgentPolicy/shop/b#r", ("a", "b"), "AgentPolicy/shop/b"),
+        ("", ("default", "a", "b"), "AgentPolicy/shop/a"),
+        ("", ("default",), ""),
+    ],
+)
+def test_a_verdict_names_the_policy_that_decided(rule: str, policies: tuple[str, ...], wanted: str) -> None:
+    """The rule's policy, else the first that spoke, as where a score decides; nothing for the built-in one."""
+    refs = tuple(
+        PolicyRef("BuiltIn", "", n) if n == "default" else PolicyRef("AgentPolicy", "shop", n) for n in policies
+    )
+    verdict = Verdict(action=Action.NOTIFY, reason_code="SCORE", message="m", rule=rule, policies=refs)
+    assert verdict_to_proto(verdict).policy == wanted
 
 
 def test_a_call_is_read_whole() -> None:

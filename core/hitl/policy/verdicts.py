@@ -179,3 +179,9 @@ class Verdict:
     shown: tuple[str, ...] = ()
     revision: str = ""
     explanation: str = ""
+
+    @property
+    def policy(self) -> str:
+        """The policy whose rule decided, else the first that spoke; empty where only the built-in one did."""
+        ruling = self.rule.partition("#")[0]
+        return ruling or next((str(ref) for ref in self.policies if ref.kind != "BuiltIn"), "")

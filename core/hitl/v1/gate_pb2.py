@@ -26,19 +26,19 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12hitl/v1/gate.proto\x12\x07hitl.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\x02\n\x08ToolCall\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63\x61ll_id\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\x12\n\nagent_path\x18\x06 \x03(\t\x12\x15\n\rjustification\x18\x07 \x01(\t\x12\x1f\n\x12\x63onfidence_percent\x18\x08 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x0c\x63laimed_user\x18\t \x01(\t\x12\x12\n\ncheckpoint\x18\n \x01(\t\x12\x14\n\x0c\x61lternatives\x18\x0b \x03(\t\x12\x17\n\x0f\x65xternal_impact\x18\x0c \x01(\x08\x12\x14\n\x0c\x63ontext_json\x18\r \x01(\x0c\x42\x15\n\x13_confidence_percent\"}\n\x0c\x43heckRequest\x12\x1f\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x11.hitl.v1.ToolCall\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x12\n\nuser_token\x18\x04 \x01(\t\"\xe2\x02\n\rCheckResponse\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.hitl.v1.Outcome\x12\x0e\n\x06permit\x18\x02 \x01(\t\x12\x1b\n\x0e\x61rguments_json\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x0e\n\x06handle\x18\x04 \x01(\t\x12\x13\n\x0breason_code\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12!\n\x07verdict\x18\x07 \x01(\x0b\x32\x10.hitl.v1.Verdict\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0bretry_after\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12 \n\x07reviews\x18\n \x03(\x0b\x32\x0f.hitl.v1.Review\x12\x12\n\ncheckpoint\x18\x0b \x01(\tB\x11\n\x0f_arguments_json\"\xbf\x01\n\x07Verdict\x12\x1f\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x0f.hitl.v1.Action\x12\x12\n\x05score\x18\x02 \x01(\rH\x00\x88\x01\x01\x12 \n\x07\x66\x61\x63tors\x18\x03 \x03(\x0b\x32\x0f.hitl.v1.Factor\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12#\n\nwould_have\x18\x07 \x01(\x0e\x32\x0f.hitl.v1.ActionB\x08\n\x06_score\"6\n\x06\x46\x61\x63tor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06points\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"N\n\x06Review\x12\x10\n\x08reviewer\x18\x01 \x01(\t\x12\x10\n\x08\x61pproved\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\"G\n\x0c\x41waitRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe9\x01\n\rAwaitResponse\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.hitl.v1.Outcome\x12\x0f\n\x07message\x18\x02 \x01(\t\x12 \n\x07reviews\x18\x03 \x03(\x0b\x32\x0f.hitl.v1.Review\x12\x13\n\x0b\x61nswer_json\x18\x04 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncheckpoint\x18\x06 \x01(\t\x12(\n\x0freported_result\x18\x07 \x01(\x0e\x32\x0f.hitl.v1.Result\"/\n\rCancelRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"3\n\x0e\x43\x61ncelResponse\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.hitl.v1.Outcome\"\x97\x01\n\rReportRequest\x12\x0e\n\x06permit\x18\x01 \x01(\t\x12\x1f\n\x06result\x18\x02 \x01(\x0e\x32\x0f.hitl.v1.Result\x12\x18\n\x0boutput_json\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\n\x0c_output_json\"f\n\x0eReportResponse\x12\x18\n\x0boutput_json\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\x18\n\x10withheld_message\x18\x02 \x01(\t\x12\x10\n\x08\x66indings\x18\x03 \x03(\tB\x0e\n\x0c_output_json\"a\n\x13\x44\x65\x63lareToolsRequest\x12\x0e\n\x06server\x18\x01 \x01(\t\x12&\n\x05tools\x18\x02 \x03(\x0b\x32\x17.hitl.v1.ToolDefinition\x12\x12\n\nsession_id\x18\x03 \x01(\t\"7\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x02 \x01(\x0c\"@\n\x14\x44\x65\x63lareToolsResponse\x12(\n\x05tools\x18\x01 \x03(\x0b\x32\x19.hitl.v1.ToolPresentation\"i\n\x10ToolPresentation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06hidden\x18\x02 \x01(\x08\x12\"\n\tbest_case\x18\x03 \x01(\x0e\x32\x0f.hitl.v1.Action\x12\x13\n\x0breason_code\x18\x04 \x01(\t\"\xa3\x01\n\nAskRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x10\n\x08question\x18\x03 \x01(\t\x12\x0f\n\x07\x63hoices\x18\x04 \x03(\t\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ncheckpoint\x18\x06 \x01(\t\x12\x10\n\x08multiple\x18\x07 \x01(\x08\"g\n\x0b\x41skResponse\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.hitl.v1.Outcome\x12\x13\n\x0b\x61nswer_json\x18\x02 \x01(\x0c\x12\x0e\n\x06handle\x18\x03 \x01(\t\x12\x10\n\x08reviewer\x18\x04 \x01(\t*\x9a\x02\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_ALLOWED\x10\x01\x12\x12\n\x0eOUTCOME_DENIED\x10\x02\x12\x13\n\x0fOUTCOME_PENDING\x10\x03\x12\x13\n\x0fOUTCOME_EXPIRED\x10\x04\x12\x15\n\x11OUTCOME_CANCELLED\x10\x05\x12\x15\n\x11OUTCOME_SUGGESTED\x10\x06\x12\x13\n\x0fOUTCOME_CLARIFY\x10\x07\x12\x17\n\x13OUTCOME_UNAVAILABLE\x10\x08\x12\x1c\n\x18OUTCOME_ALREADY_RELEASED\x10\t\x12\x14\n\x10OUTCOME_APPROVED\x10\n\x12\x13\n\x0fOUTCOME_INVALID\x10\x0b*\x97\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ALLOW\x10\x01\x12\x11\n\rACTION_NOTIFY\x10\x02\x12\x12\n\x0e\x41\x43TION_CONFIRM\x10\x03\x12\x17\n\x13\x41\x43TION_MULTI_FACTOR\x10\x04\x12\x12\n\x0e\x41\x43TION_SUGGEST\x10\x05\x12\x0f\n\x0b\x41\x43TION_DENY\x10\x06*a\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x14\n\x10RESULT_SUCCEEDED\x10\x01\x12\x11\n\rRESULT_FAILED\x10\x02\x12\x16\n\x12RESULT_NOT_STARTED\x10\x03\x32\xf2\x02\n\x0bGateService\x12\x36\n\x05\x43heck\x12\x15.hitl.v1.CheckRequest\x1a\x16.hitl.v1.CheckResponse\x12\x36\n\x05\x41wait\x12\x15.hitl.v1.AwaitRequest\x1a\x16.hitl.v1.AwaitResponse\x12\x39\n\x06\x43\x61ncel\x12\x16.hitl.v1.CancelRequest\x1a\x17.hitl.v1.CancelResponse\x12\x39\n\x06Report\x12\x16.hitl.v1.ReportRequest\x1a\x17.hitl.v1.ReportResponse\x12K\n\x0c\x44\x65\x63lareTools\x12\x1c.hitl.v1.DeclareToolsRequest\x1a\x1d.hitl.v1.DeclareToolsResponse\x12\x30\n\x03\x41sk\x12\x13.hitl.v1.AskRequest\x1a\x14.hitl.v1.AskResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12hitl/v1/gate.proto\x12\x07hitl.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\x02\n\x08ToolCall\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63\x61ll_id\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\x12\n\nagent_path\x18\x06 \x03(\t\x12\x15\n\rjustification\x18\x07 \x01(\t\x12\x1f\n\x12\x63onfidence_percent\x18\x08 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x0c\x63laimed_user\x18\t \x01(\t\x12\x12\n\ncheckpoint\x18\n \x01(\t\x12\x14\n\x0c\x61lternatives\x18\x0b \x03(\t\x12\x17\n\x0f\x65xternal_impact\x18\x0c \x01(\x08\x12\x14\n\x0c\x63ontext_json\x18\r \x01(\x0c\x42\x15\n\x13_confidence_percent\"}\n\x0c\x43heckRequest\x12\x1f\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x11.hitl.v1.ToolCall\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x12\n\nuser_token\x18\x04 \x01(\t\"\xe2\x02\n\rCheckResponse\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.hitl.v1.Outcome\x12\x0e\n\x06permit\x18\x02 \x01(\t\x12\x1b\n\x0e\x61rguments_json\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x0e\n\x06handle\x18\x04 \x01(\t\x12\x13\n\x0breason_code\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12!\n\x07verdict\x18\x07 \x01(\x0b\x32\x10.hitl.v1.Verdict\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0bretry_after\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12 \n\x07reviews\x18\n \x03(\x0b\x32\x0f.hitl.v1.Review\x12\x12\n\ncheckpoint\x18\x0b \x01(\tB\x11\n\x0f_arguments_json\"\xcf\x01\n\x07Verdict\x12\x1f\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x0f.hitl.v1.Action\x12\x12\n\x05score\x18\x02 \x01(\rH\x00\x88\x01\x01\x12 \n\x07\x66\x61\x63tors\x18\x03 \x03(\x0b\x32\x0f.hitl.v1.Factor\x12\x0c\n\x04rule\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12#\n\nwould_have\x18\x07 \x01(\x0e\x32\x0f.hitl.v1.Action\x12\x0e\n\x06policy\x18\x08 \x01(\tB\x08\n\x06_score\"6\n\x06\x46\x61\x63tor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06points\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\"N\n\x06Review\x12\x10\n\x08reviewer\x18\x01 \x01(\t\x12\x10\n\x08\x61pproved\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x04 \x01(\t\"G\n\x0c\x41waitRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe9\x01\n\rAwaitResponse\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.hitl.v1.Outcome\x12\x0f\n\x07message\x18\x02 \x01(\t\x12 \n\x07reviews\x18\x03 \x03(\x0b\x32\x0f.hitl.v1.Review\x12\x13\n\x0b\x61nswer_json\x18\x04 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncheckpoint\x18\x06 \x01(\t\x12(\n\x0freported_result\x18\x07 \x01(\x0e\x32\x0f.hitl.v1.Result\"/\n\rCancelRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"3\n\x0e\x43\x61ncelResponse\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.hitl.v1.Outcome\"\x97\x01\n\rReportRequest\x12\x0e\n\x06permit\x18\x01 \x01(\t\x12\x1f\n\x06result\x18\x02 \x01(\x0e\x32\x0f.hitl.v1.Result\x12\x18\n\x0boutput_json\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12+\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\n\x0c_output_json\"f\n\x0eReportResponse\x12\x18\n\x0boutput_json\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\x18\n\x10withheld_message\x18\x02 \x01(\t\x12\x10\n\x08\x66indings\x18\x03 \x03(\tB\x0e\n\x0c_output_json\"a\n\x13\x44\x65\x63lareToolsRequest\x12\x0e\n\x06server\x18\x01 \x01(\t\x12&\n\x05tools\x18\x02 \x03(\x0b\x32\x17.hitl.v1.ToolDefinition\x12\x12\n\nsession_id\x18\x03 \x01(\t\"7\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x02 \x01(\x0c\"@\n\x14\x44\x65\x63lareToolsResponse\x12(\n\x05tools\x18\x01 \x03(\x0b\x32\x19.hitl.v1.ToolPresentation\"i\n\x10ToolPresentation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06hidden\x18\x02 \x01(\x08\x12\"\n\tbest_case\x18\x03 \x01(\x0e\x32\x0f.hitl.v1.Action\x12\x13\n\x0breason_code\x18\x04 \x01(\t\"\xa3\x01\n\nAskRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x10\n\x08question\x18\x03 \x01(\t\x12\x0f\n\x07\x63hoices\x18\x04 \x03(\t\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ncheckpoint\x18\x06 \x01(\t\x12\x10\n\x08multiple\x18\x07 \x01(\x08\"g\n\x0b\x41skResponse\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.hitl.v1.Outcome\x12\x13\n\x0b\x61nswer_json\x18\x02 \x01(\x0c\x12\x0e\n\x06handle\x18\x03 \x01(\t\x12\x10\n\x08reviewer\x18\x04 \x01(\t*\x9a\x02\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_ALLOWED\x10\x01\x12\x12\n\x0eOUTCOME_DENIED\x10\x02\x12\x13\n\x0fOUTCOME_PENDING\x10\x03\x12\x13\n\x0fOUTCOME_EXPIRED\x10\x04\x12\x15\n\x11OUTCOME_CANCELLED\x10\x05\x12\x15\n\x11OUTCOME_SUGGESTED\x10\x06\x12\x13\n\x0fOUTCOME_CLARIFY\x10\x07\x12\x17\n\x13OUTCOME_UNAVAILABLE\x10\x08\x12\x1c\n\x18OUTCOME_ALREADY_RELEASED\x10\t\x12\x14\n\x10OUTCOME_APPROVED\x10\n\x12\x13\n\x0fOUTCOME_INVALID\x10\x0b*\x97\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ALLOW\x10\x01\x12\x11\n\rACTION_NOTIFY\x10\x02\x12\x12\n\x0e\x41\x43TION_CONFIRM\x10\x03\x12\x17\n\x13\x41\x43TION_MULTI_FACTOR\x10\x04\x12\x12\n\x0e\x41\x43TION_SUGGEST\x10\x05\x12\x0f\n\x0b\x41\x43TION_DENY\x10\x06*a\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x14\n\x10RESULT_SUCCEEDED\x10\x01\x12\x11\n\rRESULT_FAILED\x10\x02\x12\x16\n\x12RESULT_NOT_STARTED\x10\x03\x32\xf2\x02\n\x0bGateService\x12\x36\n\x05\x43heck\x12\x15.hitl.v1.CheckRequest\x1a\x16.hitl.v1.CheckResponse\x12\x36\n\x05\x41wait\x12\x15.hitl.v1.AwaitRequest\x1a\x16.hitl.v1.AwaitResponse\x12\x39\n\x06\x43\x61ncel\x12\x16.hitl.v1.CancelRequest\x1a\x17.hitl.v1.CancelResponse\x12\x39\n\x06Report\x12\x16.hitl.v1.ReportRequest\x1a\x17.hitl.v1.ReportResponse\x12K\n\x0c\x44\x65\x63lareTools\x12\x1c.hitl.v1.DeclareToolsRequest\x1a\x1d.hitl.v1.DeclareToolsResponse\x12\x30\n\x03\x41sk\x12\x13.hitl.v1.AskRequest\x1a\x14.hitl.v1.AskResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hitl.v1.gate_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=2494
-  _globals['_OUTCOME']._serialized_end=2776
-  _globals['_ACTION']._serialized_start=2779
-  _globals['_ACTION']._serialized_end=2930
-  _globals['_RESULT']._serialized_start=2932
-  _globals['_RESULT']._serialized_end=3029
+  _globals['_OUTCOME']._serialized_start=2510
+  _globals['_OUTCOME']._serialized_end=2792
+  _globals['_ACTION']._serialized_start=2795
+  _globals['_ACTION']._serialized_end=2946
+  _globals['_RESULT']._serialized_start=2948
+  _globals['_RESULT']._serialized_end=3045
   _globals['_TOOLCALL']._serialized_start=97
   _globals['_TOOLCALL']._serialized_end=408
   _globals['_CHECKREQUEST']._serialized_start=410
@@ -46,35 +46,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKRESPONSE']._serialized_start=538
   _globals['_CHECKRESPONSE']._serialized_end=892
   _globals['_VERDICT']._serialized_start=895
-  _globals['_VERDICT']._serialized_end=1086
-  _globals['_FACTOR']._serialized_start=1088
-  _globals['_FACTOR']._serialized_end=1142
-  _globals['_REVIEW']._serialized_start=1144
-  _globals['_REVIEW']._serialized_end=1222
-  _globals['_AWAITREQUEST']._serialized_start=1224
-  _globals['_AWAITREQUEST']._serialized_end=1295
-  _globals['_AWAITRESPONSE']._serialized_start=1298
-  _globals['_AWAITRESPONSE']._serialized_end=1531
-  _globals['_CANCELREQUEST']._serialized_start=1533
-  _globals['_CANCELREQUEST']._serialized_end=1580
-  _globals['_CANCELRESPONSE']._serialized_start=1582
-  _globals['_CANCELRESPONSE']._serialized_end=1633
-  _globals['_REPORTREQUEST']._serialized_start=1636
-  _globals['_REPORTREQUEST']._serialized_end=1787
-  _globals['_REPORTRESPONSE']._serialized_start=1789
-  _globals['_REPORTRESPONSE']._serialized_end=1891
-  _globals['_DECLARETOOLSREQUEST']._serialized_start=1893
-  _globals['_DECLARETOOLSREQUEST']._serialized_end=1990
-  _globals['_TOOLDEFINITION']._serialized_start=1992
-  _globals['_TOOLDEFINITION']._serialized_end=2047
-  _globals['_DECLARETOOLSRESPONSE']._serialized_start=2049
-  _globals['_DECLARETOOLSRESPONSE']._serialized_end=2113
-  _globals['_TOOLPRESENTATION']._serialized_start=2115
-  _globals['_TOOLPRESENTATION']._serialized_end=2220
-  _globals['_ASKREQUEST']._serialized_start=2223
-  _globals['_ASKREQUEST']._serialized_end=2386
-  _globals['_ASKRESPONSE']._serialized_start=2388
-  _globals['_ASKRESPONSE']._serialized_end=2491
-  _globals['_GATESERVICE']._serialized_start=3032
-  _globals['_GATESERVICE']._serialized_end=3402
+  _globals['_VERDICT']._serialized_end=1102
+  _globals['_FACTOR']._serialized_start=1104
+  _globals['_FACTOR']._serialized_end=1158
+  _globals['_REVIEW']._serialized_start=1160
+  _globals['_REVIEW']._serialized_end=1238
+  _globals['_AWAITREQUEST']._serialized_start=1240
+  _globals['_AWAITREQUEST']._serialized_end=1311
+  _globals['_AWAITRESPONSE']._serialized_start=1314
+  _globals['_AWAITRESPONSE']._serialized_end=1547
+  _globals['_CANCELREQUEST']._serialized_start=1549
+  _globals['_CANCELREQUEST']._serialized_end=1596
+  _globals['_CANCELRESPONSE']._serialized_start=1598
+  _globals['_CANCELRESPONSE']._serialized_end=1649
+  _globals['_REPORTREQUEST']._serialized_start=1652
+  _globals['_REPORTREQUEST']._serialized_end=1803
+  _globals['_REPORTRESPONSE']._serialized_start=1805
+  _globals['_REPORTRESPONSE']._serialized_end=1907
+  _globals['_DECLARETOOLSREQUEST']._serialized_start=1909
+  _globals['_DECLARETOOLSREQUEST']._serialized_end=2006
+  _globals['_TOOLDEFINITION']._serialized_start=2008
+  _globals['_TOOLDEFINITION']._serialized_end=2063
+  _globals['_DECLARETOOLSRESPONSE']._serialized_start=2065
+  _globals['_DECLARETOOLSRESPONSE']._serialized_end=2129
+  _globals['_TOOLPRESENTATION']._serialized_start=2131
+  _globals['_TOOLPRESENTATION']._serialized_end=2236
+  _globals['_ASKREQUEST']._serialized_start=2239
+  _globals['_ASKREQUEST']._serialized_end=2402
+  _globals['_ASKRESPONSE']._serialized_start=2404
+  _globals['_ASKRESPONSE']._serialized_end=2507
+  _globals['_GATESERVICE']._serialized_start=3048
+  _globals['_GATESERVICE']._serialized_end=3418
 # @@protoc_insertion_point(module_scope)

@@ -135,7 +135,7 @@ class CheckResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., permit: _Optional[str] = ..., arguments_json: _Optional[bytes] = ..., handle: _Optional[str] = ..., reason_code: _Optional[str] = ..., message: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reviews: _Optional[_Iterable[_Union[Review, _Mapping]]] = ..., checkpoint: _Optional[str] = ...) -> None: ...
 
 class Verdict(_message.Message):
-    __slots__ = ("action", "score", "factors", "rule", "revision", "digest", "would_have")
+    __slots__ = ("action", "score", "factors", "rule", "revision", "digest", "would_have", "policy")
     ACTION_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     FACTORS_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +143,7 @@ class Verdict(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     WOULD_HAVE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
     action: Action
     score: int
     factors: _containers.RepeatedCompositeFieldContainer[Factor]
@@ -150,7 +151,8 @@ class Verdict(_message.Message):
     revision: str
     digest: str
     would_have: Action
-    def __init__(self, action: _Optional[_Union[Action, str]] = ..., score: _Optional[int] = ..., factors: _Optional[_Iterable[_Union[Factor, _Mapping]]] = ..., rule: _Optional[str] = ..., revision: _Optional[str] = ..., digest: _Optional[str] = ..., would_have: _Optional[_Union[Action, str]] = ...) -> None: ...
+    policy: str
+    def __init__(self, action: _Optional[_Union[Action, str]] = ..., score: _Optional[int] = ..., factors: _Optional[_Iterable[_Union[Factor, _Mapping]]] = ..., rule: _Optional[str] = ..., revision: _Optional[str] = ..., digest: _Optional[str] = ..., would_have: _Optional[_Union[Action, str]] = ..., policy: _Optional[str] = ...) -> None: ...
 
 class Factor(_message.Message):
     __slots__ = ("name", "points", "reason")

@@ -18,6 +18,7 @@ def verdict_to_proto(verdict: Verdict, *, digest: str = "") -> gate_pb2.Verdict:
         action=action_to_proto(verdict.action),
         factors=[gate_pb2.Factor(name=f.name, points=f.points, reason=f.reason) for f in verdict.factors],
         rule=verdict.rule,
+        policy=verdict.policy,
         revision=verdict.revision,
         digest=digest,
     )
