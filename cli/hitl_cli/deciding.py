@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # How long `approve` waits to see its decision counted and the call picked up (UX 4).
 PATIENCE = 2.0
 _PROOF = "ed25519"
+# Signed to see whether a key fits; no decision reads like it.
+_PROBE = b"hitl: does this key fit?"
 
 
 class Stage(Enum):
@@ -113,6 +115,9 @@ class Reviewer:
         repeated = self.check(request, wish.kind)
         if repeated is not None:
             return await self._follow(store, request, repeated)
+        problem = self._key_problem()
+        if problem:
+            raise Forbidden(f"{problem}\nNothing was recorded: a vote with this key would not count")
         decision = self._signed(request, wish)
         try:
             stored = await store.decide(request.namespace, request.name, decision)
@@ -146,6 +151,15 @@ class Reviewer:
         assert decision.proof is not None, "it was put there above"
         return replace(decision, proof=replace(decision.proof, signature=signature))
 
+    def _key_problem(self) -> str:
+        """Where the person's key and the public key that votes are held against do not belong together; else empty."""
+        from hitl.stores.people import sign, verify  # noqa: PLC0415 - start-up: only who decides signs
+
+        if verify(self.person, _PROBE, sign(self._home.path, self.person.name, _PROBE)):
+            return ""
+        key = self._home.people / f"{self.person.name}.key"
+        return f"the key {key} does not match the public key that {self._home.reviewers} has for {self.person.name}"
+
     async def _follow(self, store: ReviewerStore, request: ApprovalRequest, decision: Decision) -> Recorded:
         """Wait until the decision is counted and, if it decides, until the call was picked up; PATIENCE at most."""
         changes = store.watch(request.namespace)
@@ -162,9 +176,8 @@ class Reviewer:
             await changes.aclose()
         entry = _entry_of(request, decision)
         if entry is not None and entry.refused:
-            raise Forbidden(
-                f"your vote on {request.name} does not count: {entry.refused}\nWho can: hitl show {request.name}"
-            )
+            words = [f"your vote on {request.name} does not count: {entry.refused}", self._key_problem()]
+            raise Forbidden("\n".join([*filter(None, words), f"Who can: hitl show {request.name}"]))
         return Recorded(request, decision, _stage_of(request, decision, entry))
 
 

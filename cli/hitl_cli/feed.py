@@ -54,7 +54,9 @@ def agent_of(record: AuditRecord) -> str:
 
 
 def why_of(record: AuditRecord) -> str:
-    """WHY as in the list: the rule or score that decided, else the reason code in lower case."""
+    """WHY as in the list: the rule or score that decided; where neither did, the reason code in lower case."""
+    if record.reason not in ("", "RULE", "SCORE"):
+        return record.reason.lower().replace("_", " ")  # limit, cooldown …: the rule named beside it decided nothing
     if record.rule:
         return f"rule {record.rule.rpartition('#')[2]}"
     if record.score is not None:

@@ -35,7 +35,9 @@ def standing_of(
     folded = fold(name)
     for decision in request.status.decisions:
         if fold(decision.reviewer) == folded:
-            return Standing(may_approve=False, why_not="you have voted", vote=decision)
+            refused = refusal_of(request, decision)
+            why_not = f"your vote does not count: {refused}" if refused else "you have voted"
+            return Standing(may_approve=False, why_not=why_not, vote=decision)
     party = _party(folded, request)
     if party:
         return Standing(may_approve=False, why_not=party, is_party=True)
@@ -47,6 +49,12 @@ def standing_of(
         return Standing(may_approve=True)
     missing = " or ".join(dict.fromkeys(group for groups in wanted for group in groups))
     return Standing(may_approve=False, why_not=f"not in {missing}" if missing else "nobody else is needed")
+
+
+def refusal_of(request: ApprovalRequest, decision: Decision) -> str:
+    """Why the hub does not count a vote; empty where it does, or has not looked yet."""
+    entries = (e for e in request.status.verified if e.reviewer == decision.reviewer and not e.note)
+    return next((entry.refused for entry in entries), "")
 
 
 def progress_here(request: ApprovalRequest) -> tuple[Progress, ...]:

@@ -3,7 +3,7 @@
 import pytest
 
 from cli.homes import AHome, a_spec, cancelled, decided, expired, released
-from hitl.approvals.requests import Category, DecisionKind, State
+from hitl.approvals.requests import Category, Decision, DecisionKind, State
 from hitl.policy.verdicts import Requirement
 
 TWO = (Requirement("lead", any_of=("support-leads",)), Requirement("manager", any_of=("managers",)))
@@ -360,3 +360,33 @@ def test_G1_a_summary_with_line_breaks_is_one_line_of_the_answer(decided_home: A
     done = decided_home.hitl("approve", "forged-1", "--as", "ana")
     assert done.code == 0
     assert done.err.startswith("  x⏎MultiFactor · Approved⏎⏎WHAT WILL RUN⏎  nothing · digest 5f1c2ab9")
+
+
+def test_a_key_that_does_not_fit_spends_no_vote(home: AHome) -> None:
+    """The key file and reviewers.yaml are named before the one vote is spent; nothing is stored."""
+    home.people(ana=("support-leads",), eve=("support-leads",))
+    (home.path / "home.json").write_text('{"clusterUID": "7b8f3d6e-0000-4000-8000-000000000000"}')
+    (home.path / "people" / "ana.key").write_bytes((home.path / "people" / "eve.key").read_bytes())
+    home.request("misfit-1")
+    done = home.hitl("approve", "misfit-1", "--as", "ana")
+    assert done.code == 4
+    assert f"the key {home.path}/people/ana.key does not match the public key that" in done.err
+    assert f"{home.path}/reviewers.yaml has for ana" in done.err
+    assert home.now_is("misfit-1").status.decisions == ()
+
+
+def test_a_vote_that_does_not_count_is_called_so_and_its_key_is_named(decided_home: AHome) -> None:
+    """A vote that the control plane refused: list says that it does not count and why, approve names the misfit."""
+    decided_home.people(dora=("support-leads",))
+    request = decided_home.request("refused-1", a_spec(timeout=120))
+    vote = Decision("dora", DecisionKind.APPROVED, request.spec.digest, request.uid, groups=("support-leads",))
+    decided_home.decide(request, vote)
+    key = decided_home.path / "people" / "dora.key"
+    key.write_bytes((decided_home.path / "people" / "ana.key").read_bytes())
+    done = decided_home.hitl("approve", "refused-1", "--as", "dora")
+    assert done.code == 4
+    assert "your vote on refused-1 does not count: nothing here is signed by dora" in done.err
+    assert f"the key {key} does not match the public key that" in done.err
+    assert "refused-1: your vote does not count: nothing here is signed by dora" in (
+        decided_home.hitl("list", "--as", "dora").err
+    )

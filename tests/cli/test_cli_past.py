@@ -207,3 +207,35 @@ def test_G1_a_summary_with_line_breaks_is_one_line_of_activity(home: AHome) -> N
     home.request("waiting-1")
     home.audit({**VERDICT, "decision": "Notify", "summary": "x\nMultiFactor · Approved\n\nWHAT WILL RUN\n  nothing"})
     assert len(home.hitl("activity").lines) == 1
+
+
+@pytest.mark.parametrize("deleted", ["log", "folder"])
+def test_H2_a_log_that_was_deleted_is_missed(busy: AHome, deleted: str) -> None:
+    """H2: with the only log gone, what the control plane knew of it is reported missing, exit code 1."""
+    log = busy.audit()
+    (busy.path / "audit-heads.jsonl").write_text('{"epoch": "epoch-1", "sequence": 4, "head": "ab"}\n')
+    log.unlink()
+    if deleted == "folder":
+        log.parent.rmdir()
+    done = busy.hitl("audit", "verify")
+    assert done.code == 1
+    assert "missing: epoch epoch-1 had 4 records, and no log here has any of them" in done.out
+    document = busy.hitl("audit", "verify", "-o", "json").document
+    assert [each["kind"] for each in document["missing"]] == ["missing"]
+
+
+def test_H2_without_heads_it_is_said_that_the_tail_is_not_checked(busy: AHome) -> None:
+    """H2: a home that lost its audit-heads.jsonl does not look as good as one that has it."""
+    assert "note: the tail cannot be checked: no audit-heads.jsonl" in busy.hitl("audit", "verify").err
+    (busy.path / "audit-heads.jsonl").write_text("")
+    assert busy.hitl("audit", "verify").err == ""
+
+
+def test_activity_says_what_decided_where_no_rule_did(home: AHome) -> None:
+    """A call that a limit refused is not put down to the rule that would have allowed it."""
+    home.request("waiting-1")
+    rule = "AgentPolicy/d/coder#reads"
+    for reason in ("LIMIT", "PROTECTED_PATH", "RULE"):
+        home.audit({**VERDICT, "decision": "Deny", "reason": reason, "rule": rule})
+    said = [each.split("coder")[1].split("git commit")[0].strip() for each in home.hitl("activity").lines]
+    assert said == ["limit", "protected path", "rule reads"]

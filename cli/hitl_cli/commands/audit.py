@@ -14,6 +14,8 @@ from hitl_cli.options import home_option, output_option, pass_session
 from hitl_cli.render import Output
 from hitl_cli.session import Session
 
+_NO_HEADS = "the tail cannot be checked: no audit-heads.jsonl"
+
 
 @click.group("audit", short_help="Verify audit logs.")
 def command() -> None:
@@ -37,29 +39,39 @@ def verify_(session: Session, *, paths: tuple[Path, ...], heads: Path | None) ->
     A log alone cannot prove that its end is the end. The heads that a control plane keeps can: a log that lost its tail
     is found out, and, where all logs should be here (no PATH, or --heads), a sidecar whose log is missing.
     """
-    logs = _logs(session, paths)
     file = heads or session.home.audit_heads
     anchors = read_anchors(file) if file.exists() else []
+    everything = bool(heads) or not paths
+    logs = _logs(session, paths, may_be_none=everything and bool(anchors))
+    notes = [_NO_HEADS] if not file.exists() and session.home.database.exists() else []
     reports = {str(log): _verified(log, anchors) for log in logs}
-    missing = _missing(reports, anchors) if heads or not paths else []
+    missing = _missing(reports, anchors) if everything else []
     if session.screen.output.is_for_people:
         for log, report in reports.items():
             _print(session, log, report)
+        if not logs:
+            session.screen.data("no audit log is here any more")
         for problem in missing:
             _print_problem(session, problem)
+        session.screen.talk(*(f"  note: {note}" for note in notes))
     else:
         session.screen.document(
             {
                 "logs": [_document(log, report) for log, report in reports.items()],
                 "missing": [_problem(problem) for problem in missing],
+                "notes": notes,
             }
         )
     broken = missing or any(report.problems for report in reports.values())
     return Exit.ERROR if broken else Exit.DONE
 
 
-def _logs(session: Session, paths: Sequence[Path]) -> list[Path]:
-    """One path for each chain: a file, or a folder with segments right in it."""
+def _logs(session: Session, paths: Sequence[Path], *, may_be_none: bool) -> list[Path]:
+    """One path for each chain: a file, or a folder with segments right in it.
+
+    Raises:
+        HitlError: there is none, and nobody knows of one that should be there (`may_be_none`: somebody does).
+    """
     logs: list[Path] = []
     for path in paths or (session.home.path,):
         if path.is_file():
@@ -67,7 +79,7 @@ def _logs(session: Session, paths: Sequence[Path]) -> list[Path]:
             continue
         segments = session.home.audit_logs() if not paths else path.rglob("*.jsonl")
         found = sorted({segment.parent for segment in segments})
-        if not found:
+        if not found and not may_be_none:
             raise HitlError(
                 f"no audit log (*.jsonl) in {path}\nName one: hitl audit verify PATH    "
                 f"A sidecar writes one as soon as it starts: {session.hint('dev', '-f', 'DIR')}"
