@@ -1,10 +1,14 @@
 """`hitl approve` and `hitl deny` against UX 4 and 5: the real program, the real store and the real control plane."""
 
+from datetime import UTC, datetime
+
+import click
 import pytest
 
 from cli.homes import AHome, a_spec, cancelled, decided, expired, released
-from hitl.approvals.requests import Category, Decision, DecisionKind, State
+from hitl.approvals.requests import ApprovalRequest, Category, Decision, DecisionKind, RequestStatus, State
 from hitl.policy.verdicts import Requirement
+from hitl_cli.edit import patch_of
 
 TWO = (Requirement("lead", any_of=("support-leads",)), Requirement("manager", any_of=("managers",)))
 
@@ -55,7 +59,11 @@ def test_an_edited_text_stays_text(decided_home: AHome, typed: str, patch: objec
         ("amount", 2, '"amount" is not name=value'),
         ("amount=12,000", 2, "amount: 12,000 is no JSON value"),
         ("amount=1 --edit amount=2", 2, '"amount" is given twice'),
-        ("secret=1", 1, "the edit touches /secret, which was not shown whole and unredacted"),
+        ("secret=1", 2, "there is no argument secret; it has: amount, currency, customer"),
+        ("/amount/a=1", 2, "/amount/a: /amount has no names to point at; edit it as a whole"),
+        ('amount="open', 2, 'text that begins with " ends with "'),
+        (f"amount={'x' * 300}", 2, f"amount: {'x' * 100}… is no JSON value"),
+        ("x" * 300, 2, f'"{"x" * 100}…" is not name=value'),
         ("amount=15000", 1, "the edit changes nothing"),
     ],
 )
@@ -390,3 +398,50 @@ def test_a_vote_that_does_not_count_is_called_so_and_its_key_is_named(decided_ho
     assert "refused-1: your vote does not count: nothing here is signed by dora" in (
         decided_home.hitl("list", "--as", "dora").err
     )
+
+
+def test_D3_a_redacted_argument_cannot_be_edited(decided_home: AHome) -> None:
+    """D3: what was not shown whole is refused with what can be edited."""
+    decided_home.request("redacted-1", a_spec(patchable=("/amount",)))
+    done = decided_home.hitl("approve", "redacted-1", "--as", "ana", "--edit", "customer=C-1")
+    assert done.code == 1
+    assert "the edit touches /customer, which was not shown whole and unredacted" in done.err
+
+
+NESTED = '{"cfg":{"a":{"b":1,"c":"x"}},"list":[1]}'
+
+
+@pytest.mark.parametrize(
+    ("typed", "patch"),
+    [
+        (["/cfg/a/b=5"], {"cfg": {"a": {"b": 5}}}),
+        (["/cfg/a/b=5", "/cfg/a/c=007"], {"cfg": {"a": {"b": 5, "c": "007"}}}),
+        (["/cfg/a/b=null"], {"cfg": {"a": {"b": None}}}),
+    ],
+)
+def test_a_pointer_edits_what_stands_inside_an_argument(typed: list[str], patch: object) -> None:
+    """A JSON pointer becomes the nested merge patch."""
+    assert patch_of(nested(), typed) == patch
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["/cfg/a/nope=5"], "there is no argument nope in /cfg/a; it has: b, c"),
+        (["/list/0=5"], "/list/0: /list has no names to point at"),
+        (["/cfg/a/b=5", "/cfg/a/b=6"], '"/cfg/a/b" is given twice'),
+        (['cfg={"a":1}', "/cfg/a/b=6"], '"/cfg/a/b" lies in what another --edit replaces'),
+    ],
+)
+def test_a_pointer_to_nothing_is_refused(typed: list[str], words: str) -> None:
+    """It names what is not there and what is; edits that contradict each other are no edit."""
+    with pytest.raises(click.BadParameter) as refused:
+        patch_of(nested(), typed)
+    assert words in refused.value.message
+
+
+def nested() -> ApprovalRequest:
+    """A request with an object in an argument."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    spec = a_spec(arguments=NESTED, patchable=("/cfg", "/list"))
+    return ApprovalRequest("default", "nested-1", "u", "1", now, spec, RequestStatus(expiration_time=now))
