@@ -94,6 +94,8 @@ class Releaser:
             request = await self._own(identity, wish.handle)
             self._settler.observe(request)
             entry = self._tracker.open.get(wish.handle)
+            if entry is None and not request.status.state.is_terminal:
+                continue  # a picture from before its end, which this hub has seen meanwhile
             judged, judgements = await self._settler.judged(request)
             done = consume(
                 judged,

@@ -8,7 +8,7 @@ import pytest
 from grpc import aio
 from hubs import RELEASED, HubHere, Sidecar, World, a_spec, digest_of, with_call_id
 
-from hitl.approvals.requests import DecisionKind, State
+from hitl.approvals.requests import ApprovalRequest, DecisionKind, State
 from hitl.policy.verdicts import Requirement
 from hitl.v1 import gate_pb2, hub_pb2
 
@@ -33,6 +33,28 @@ async def test_I6_of_many_who_consume_at_once_one_gets_it(world: World, hub: Hub
     assert (releases.count(RELEASED), releases.count(SPENT)) == (1, 19)
     stored = await world.state_of(held[0].handle, State.CONSUMED)
     assert [condition.type for condition in stored.status.conditions].count("Consumed") == 1
+
+
+async def test_I6_a_late_read_of_a_released_call_is_told_spent(
+    world: World, hub: HubHere, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I6: a Consume whose read is overtaken by the release hears that it was released, not that nobody holds it."""
+    spec = a_spec()
+    held = await sidecar.open(spec)
+    await world.decide(held.handle, "ana")
+    await held.ready()
+    before = await world.state_of(held.handle, State.PENDING)
+    assert (await sidecar.consume(held.handle, spec.digest)).release == RELEASED
+    assert await held.end() == "ALREADY_RELEASED"
+    store = hub.hub.releaser._store
+    read, late = store.get, [before]
+
+    async def get(namespace: str, name: str) -> ApprovalRequest:
+        return late.pop() if late else await read(namespace, name)
+
+    monkeypatch.setattr(store, "get", get)
+    assert (await sidecar.consume(held.handle, spec.digest)).release == SPENT
+    assert late == []
 
 
 async def test_I6_an_approval_raced_by_expiry_ends_one_way(world: World, hub: HubHere, sidecar: Sidecar) -> None:
