@@ -90,6 +90,11 @@ class Home:
 
     def need_database(self) -> Path:
         """The database, or an error that says how to get one."""
+        if not self.database.exists() and self.reviewers.exists():
+            raise HitlError(
+                f"nothing has run here yet: {self.path} has reviewers, and no requests (no hitl.db in it)\n"
+                "Start it: hitl dev -f DIR    A first policy: hitl init"
+            )
         if not self.database.exists():
             raise HitlError(
                 f"there is no hitl home at {self.path} (no hitl.db in it)\n"

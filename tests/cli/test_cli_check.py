@@ -139,3 +139,23 @@ def test_init_never_overwrites(home: AHome, tmp_path: Path) -> None:
     assert done.code == 1
     assert "is already there and was left as it is" in done.err
     assert (tmp_path / "policy.yaml").read_text() == "mine"
+
+
+def test_a_code_is_explained_as_json_too(home: AHome) -> None:
+    """-o json is JSON whatever is asked."""
+    assert home.hitl("check", "--explain", "HITL201", "-o", "json").document == {
+        "code": "HITL201",
+        "meaning": CODES["HITL201"],
+    }
+
+
+def test_where_no_resource_is_nothing_is_called_fine(home: AHome, tmp_path: Path) -> None:
+    """A file without a resource decides nothing: a warning and exit code 1, as for an empty folder."""
+    (tmp_path / "empty.yaml").write_text("# to do\n")
+    for place in (tmp_path, tmp_path / "empty.yaml"):
+        done = home.hitl("check", "-f", str(place))
+        assert done.code == 1
+        assert done.err == (
+            f"warning: {place}: no policy here: the built-in one would decide; a first policy: hitl init\n"
+        )
+    assert home.hitl("check", "-f", str(tmp_path), "-o", "json").document == []

@@ -191,7 +191,9 @@ def test_a_child_that_ends_takes_the_other_with_it() -> None:
     os.kill(sidecar, signal.SIGKILL)
     assert running.process.wait(30) == 1
     assert not Path(f"/proc/{hub}").exists()
-    assert "error: the sidecar ended (exit code -9)" in running.said()
+    said = running.said()
+    assert "error: the sidecar ended (exit code -9)" in said
+    assert "Nothing is lost; start again: hitl dev -f " in said
     running.end()
     shutil.rmtree(path, ignore_errors=True)
 

@@ -147,7 +147,7 @@ def test_nobody_can_decide_is_not_the_same_as_nothing_to_do(home: AHome) -> None
     assert (
         "warning: too few people in reviewers.yaml may decide (support-leads); what needs them will expire." in done.err
     )
-    assert "Next: hitl dev reviewer add NAME --group support-leads" in done.err
+    assert "  add one: hitl dev reviewer add NAME --group support-leads" in done.err
 
 
 def test_I9_an_expired_request_is_not_listed_as_waiting(home: AHome) -> None:
@@ -192,3 +192,20 @@ def test_watch_is_for_tables_only(inbox: AHome) -> None:
     done = inbox.hitl("list", "-w", "-o", "json")
     assert done.code == 2
     assert done.err.startswith("error: -w repaints a table")
+
+
+def test_a_home_with_reviewers_and_no_requests_has_not_run_yet(home: AHome) -> None:
+    """Who added a reviewer first is told what is missing, not that there is no home."""
+    home.people(ana=("support-leads",))
+    done = home.hitl("list")
+    assert done.code == 1
+    assert done.err.startswith(f"error: nothing has run here yet: {home.path} has reviewers")
+
+
+def test_one_next_step_stands_below_the_list(home: AHome) -> None:
+    """Where people are missing too, the way to add them stands beside its warning; Next is one line."""
+    home.people(cy=())
+    home.request("refund-1")
+    said = home.hitl("list").err.splitlines()
+    assert "  add one: hitl dev reviewer add NAME --group support-leads" in said
+    assert [each for each in said if each.startswith("Next:")] == ["Next: hitl show refund-1"]

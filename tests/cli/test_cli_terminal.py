@@ -139,3 +139,18 @@ def test_a_watched_list_repaints_in_place(home: AHome) -> None:
         code, rest = person.end()
     assert code == 130
     assert "\x1b[?25h" in rest
+
+
+def test_the_demo_asks_anew_and_offers_what_can_be_pasted(home: AHome) -> None:
+    """What was typed before a question answers nothing; keys need Return and say so; the offered command is quoted."""
+    with terminal(home, "demo") as person:
+        person.until("Starting a control plane")
+        person.type("d\nd\nd\n")
+        asked = person.until("a and Return: approve   d and Return: deny   > ")
+        assert "You are ana. Return: hitl approve " in asked
+        person.type("\n")
+        told = person.until("a and Return: approve   d and Return: deny   > ")
+        assert "hitl approve: " in told
+        assert "--reason 'C-20904 was refunded yesterday' --category missing-context" in told
+        person.process.send_signal(signal.SIGINT)
+        assert person.end()[0] == 130

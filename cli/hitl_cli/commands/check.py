@@ -15,6 +15,7 @@ from hitl_cli.session import Session
 # Paths up to this length are aligned, and a message beside one gets at least so much room.
 _WIDEST_PLACE = 40
 _LEAST_MESSAGE = 36
+_NO_POLICY = "no policy here: the built-in one would decide; a first policy: hitl init"
 
 
 @click.command("check", short_help="Find mistakes in policies, by file and line.")
@@ -33,9 +34,13 @@ def command(session: Session, *, paths: tuple[str, ...], code: str | None) -> Ex
     if session.screen.output.is_for_people:
         places = min(max((len(found.place) for found in everything), default=0), _WIDEST_PLACE)
         session.screen.data(*(each for found in everything for each in _lines(found, places, session.screen.width)))
-        session.screen.talk(_summary(files, everything))
+        if files.manifests or everything:
+            session.screen.talk(_summary(files, everything))
     else:
         session.screen.document([_document(found) for found in everything])
+    if not files.manifests and not everything:
+        session.screen.error(f"warning: {', '.join(paths)}: {_NO_POLICY}")
+        return Exit.ERROR
     return Exit.ERROR if any(found.is_error for found in everything) else Exit.DONE
 
 
@@ -43,6 +48,9 @@ def _explain(session: Session, code: str) -> Exit:
     wanted = code.upper()
     if wanted not in CODES:
         raise click.BadParameter(f"there is no code {code}; known: {', '.join(sorted(CODES))}", param_hint="--explain")
+    if not session.screen.output.is_for_people:
+        session.screen.document({"code": wanted, "meaning": CODES[wanted]})
+        return Exit.DONE
     session.screen.data(wanted, *(f"  {each}" for each in wrapped(CODES[wanted], session.screen.width - 2)))
     return Exit.DONE
 

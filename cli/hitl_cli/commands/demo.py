@@ -1,9 +1,11 @@
 """`hitl demo`: seventeen scenes on real processes, a real database and real files; then what ran, counted."""
 
 import json
+import shlex
 import shutil
 import sys
 import tempfile
+import termios
 import time
 from collections import Counter
 from pathlib import Path
@@ -77,19 +79,23 @@ class _Decider:
         person = words[words.index("--as") + 1]
         self.screen.data(*self.stage.hitl("show", name).stdout.splitlines())
         while True:
-            said = self.screen.ask(
-                f"You are {person}. Return: hitl {' '.join(words)}   a: approve   d: deny   > "
-            ).strip()
+            self.screen.talk(f"You are {person}. Return: {shlex.join(['hitl', *words])}")
+            said = self._answer("a and Return: approve   d and Return: deny   > ")
             match said.lower():
                 case "":
                     return words
                 case "a":
                     return ("approve", name, "--as", person)
                 case "d":
-                    reason = self.screen.ask("Why? The agent reads this. > ").strip() or "no reason given, please ask"
+                    reason = self._answer("Why? The agent reads this. > ") or "no reason given, please ask"
                     return ("deny", name, "--as", person, "--reason", reason)
                 case _:
-                    self.screen.talk("Please answer with Return, a or d.")
+                    self.screen.talk("Please answer with Return, a and Return, or d and Return.")
+
+    def _answer(self, question: str) -> str:
+        # What was typed while nobody asked was meant for another question, or for none.
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+        return self.screen.ask(question).strip()
 
 
 def _close(screen: Screen, stage: Stage, world: World, story: Story) -> None:

@@ -1,5 +1,6 @@
 """`hitl dev`: a control plane and one sidecar on this machine, and what a developer does with them."""
 
+import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,7 +87,11 @@ def _run(session: Session, home: Home, policies: Sequence[Path], settings: Path 
         except KeyboardInterrupt:
             session.screen.talk("", "stopping; what waits stays in the home until it is decided or expires")
             return Exit.DONE
-    raise HitlError(f"the {ended.name} ended (exit code {ended.exit_code}); see above. The other one was ended too")
+    again = session.hint("dev", *(shlex.join(["-f", str(path)]) for path in policies))
+    raise HitlError(
+        f"the {ended.name} ended (exit code {ended.exit_code}); see above. The other one was ended too\n"
+        f"Nothing is lost; start again: {again}"
+    )
 
 
 def _greet(session: Session, home: Home, tcp: str | None) -> None:

@@ -175,9 +175,10 @@ def _footer(session: Session, wish: _Wish, rows: Sequence[_Row]) -> list[Line]:
         count = f"{len(mine)} of {len(rows)} need you{_others(row for row in rows if row not in mine)}"
     lines: list[Line] = [f"{count}. The oldest has waited {oldest}."]
     for group in dict.fromkeys(group for row in rows for group in row.lacking):
+        add = session.hint("dev", "reviewer", "add", "NAME", *_flag(group))
         lines += [
             f"warning: too few people in reviewers.yaml may decide ({group}); what needs them will expire.",
-            f"Next: {session.hint('dev', 'reviewer', 'add', 'NAME', *_flag(group))}",
+            f"  add one: {add}",
         ]
     next_one = (mine or rows)[0].group
     whole = ["--group"] if len(next_one.members) > 1 else []

@@ -178,7 +178,9 @@ class Story:
 
     def unavailable(self) -> None:
         self.stage.pause("hub")
-        self.timeline.note("the hub is stopped with SIGSTOP")
+        self.timeline.note(
+            "the hub is stopped with SIGSTOP; the second answer takes some seconds, the gate waits for it"
+        )
         self.check("ALLOWED", "text/format_amount", {"amount": 100, "currency": "eur"})
         self.check("UNAVAILABLE", *self.refund("C-21003", 100), wait=3)
         self.stage.resume("hub")
