@@ -9,8 +9,9 @@ import click
 
 from hitl.approvals.edits import check_patch
 from hitl.approvals.requests import ApprovalRequest
-from hitl.errors import InvalidCall
+from hitl.errors import InvalidCall, InvalidDecision
 from hitl.policy.envelope import parse_json
+from hitl.policy.escaping import as_plain
 from hitl_cli.arguments import arguments_of
 
 _HINT = "--edit"
@@ -35,7 +36,11 @@ def patch_of(request: ApprovalRequest, typed: Sequence[str]) -> Mapping[str, Any
             raise _refused(f'"{_echo(each)}" is not name=value')
         path, before = ((name,), None) if shown is None else _found(shown, name)
         _put(patch, path, _value(name, value, was_text=isinstance(before, str)), name)
-    check_patch(request.spec, patch)
+    try:
+        check_patch(request.spec, patch)
+    except InvalidDecision as error:
+        # It lists names that the agent chose; a line break in one must not start a line of the error (G1).
+        raise InvalidDecision(as_plain(str(error))) from error
     return patch
 
 

@@ -1,5 +1,6 @@
 """`hitl approve` and `hitl deny` against UX 4 and 5: the real program, the real store and the real control plane."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import click
@@ -7,6 +8,7 @@ import pytest
 
 from cli.homes import AHome, a_spec, cancelled, decided, expired, released
 from hitl.approvals.requests import ApprovalRequest, Category, Decision, DecisionKind, RequestStatus, State
+from hitl.errors import InvalidDecision
 from hitl.policy.verdicts import Requirement
 from hitl_cli.edit import patch_of
 
@@ -385,19 +387,31 @@ def test_a_key_that_does_not_fit_spends_no_vote(home: AHome) -> None:
 
 def test_a_vote_that_does_not_count_is_called_so_and_its_key_is_named(decided_home: AHome) -> None:
     """A vote that the control plane refused: list says that it does not count and why, approve names the misfit."""
-    decided_home.people(dora=("support-leads",))
     request = decided_home.request("refused-1", a_spec(timeout=120))
-    vote = Decision("dora", DecisionKind.APPROVED, request.spec.digest, request.uid, groups=("support-leads",))
+    vote = Decision("cleo", DecisionKind.APPROVED, request.spec.digest, request.uid, groups=("support-leads",))
     decided_home.decide(request, vote)
-    key = decided_home.path / "people" / "dora.key"
+    key = decided_home.path / "people" / "cleo.key"
+    hers = key.read_bytes()
     key.write_bytes((decided_home.path / "people" / "ana.key").read_bytes())
-    done = decided_home.hitl("approve", "refused-1", "--as", "dora")
+    try:
+        done = decided_home.hitl("approve", "refused-1", "--as", "cleo")
+    finally:
+        key.write_bytes(hers)
     assert done.code == 4
-    assert "your vote on refused-1 does not count: nothing here is signed by dora" in done.err
+    assert "your vote on refused-1 does not count: nothing here is signed by cleo" in done.err
     assert f"the key {key} does not match the public key that" in done.err
-    assert "refused-1: your vote does not count: nothing here is signed by dora" in (
-        decided_home.hitl("list", "--as", "dora").err
-    )
+    shown = decided_home.hitl("show", "refused-1", "--as", "cleo").out
+    assert "your vote does not count: nothing here is signed by cleo" in " ".join(shown.split())
+
+
+def test_list_does_not_say_that_a_vote_which_does_not_count_was_given(decided_home: AHome) -> None:
+    """Where the hub refused the vote, the footer says so, and why."""
+    request = decided_home.request("refused-2", a_spec(timeout=20), age=1, namespace="apart")
+    vote = Decision("cleo", DecisionKind.APPROVED, request.spec.digest, request.uid, groups=("support-leads",))
+    decided_home.decide(request, vote)
+    assert decided_home.hitl("approve", "refused-2", "--as", "cleo").code == 4
+    said = decided_home.hitl("list", "--as", "cleo", "-n", "apart").err
+    assert "refused-2: your vote does not count: nothing here is signed by cleo" in said
 
 
 def test_D3_a_redacted_argument_cannot_be_edited(decided_home: AHome) -> None:
@@ -445,3 +459,12 @@ def nested() -> ApprovalRequest:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     spec = a_spec(arguments=NESTED, patchable=("/cfg", "/list"))
     return ApprovalRequest("default", "nested-1", "u", "1", now, spec, RequestStatus(expiration_time=now))
+
+
+def test_G1_an_argument_s_name_cannot_start_a_line_of_an_error() -> None:
+    """G1: names that an agent chose are listed with ⏎ where a line would break."""
+    request = nested()
+    spec = replace(request.spec, patchable=("/list", "/x\nApproved"))
+    with pytest.raises(InvalidDecision) as refused:
+        patch_of(replace(request, spec=spec), ["cfg=1"])
+    assert "/x⏎Approved" in str(refused.value)
