@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 
 from approvals.asked import DIGEST, a_request, at, voted, written
-from hitl.approvals import messages
+from hitl.approvals import conditions, messages
 from hitl.approvals.conditions import CancelReason
 from hitl.approvals.cooldown import refusal
 from hitl.approvals.messages import AgentOutcome, Answer, answer
-from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind, Kind
+from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind, Kind, State
 from hitl.approvals.settle import approve_unheld, cancel, consume, report, settle
-from hitl.policy.verdicts import Requirement, SecondFactor
+from hitl.policy.actions import Action
+from hitl.policy.verdicts import ApprovalTerms, Requirement, SecondFactor
+from hitl.policy.wording import agent_hears, authors_words
 from hitl.v1 import gate_pb2
 
 NAME = "create-refund-7f3kq00000"
@@ -50,10 +52,18 @@ def test_pending_says_whom_it_waits_for_until_when_and_what_to_do() -> None:
     ("requirements", "words"),
     [
         ((), "a reviewer "),
-        ((Requirement("r", 2),), "2 reviewers "),
-        ((Requirement("r", 2, any_of=("a", "b")),), "2 of a or b "),
+        ((Requirement("r", 2),), "two reviewers "),
+        ((Requirement("r", 2, any_of=("a", "b")),), "two of a or b "),
         ((Requirement("r", any_of=("a",)), Requirement("s", any_of=("b",))), "one of a and one of b "),
         ((Requirement("r", second_factor=SecondFactor.ANY),), "a reviewer with a second factor "),
+        (
+            (Requirement("r", second_factor=SecondFactor.ANY, or_second_person=True),),
+            "a reviewer with a second factor, or two reviewers ",
+        ),
+        (
+            (Requirement("r", any_of=("a",), second_factor=SecondFactor.HARDWARE),),
+            "one of a with a hardware security key ",
+        ),
     ],
 )
 def test_pending_names_everybody_who_is_still_missing(requirements: tuple[Requirement, ...], words: str) -> None:
@@ -66,6 +76,35 @@ def test_pending_leaves_out_who_has_voted() -> None:
     request = voted(a_request(requirements=(Requirement("r", 2),)), "ana")
     assert told(request, 40).message.startswith("Waiting for a reviewer (")
     assert told(voted(request, "bo"), 40).message.startswith("Waiting for the release (")
+
+
+def test_I9_an_expiry_tells_the_timeout_that_was_set() -> None:
+    """I9: an end that was stored a few milliseconds early still says 3 s, as the policy does."""
+    request = a_request(timeout=3)
+    early = replace(request.status, expiration_time=at(2.99))
+    assert "within 3 s" in messages.expired(request, early).message
+    found = settle(replace(request, status=early), at(10)).status
+    assert found is not None
+    assert "3s" in conditions.outcome(found.conditions, State.EXPIRED).message  # type: ignore[union-attr]
+
+
+def test_a_second_person_in_place_of_a_second_factor_is_just_a_reviewer() -> None:
+    """Once somebody voted without a second factor, one more person is waited for, and no factor."""
+    anyone = Requirement("r", second_factor=SecondFactor.ANY, or_second_person=True)
+    request = voted(a_request(requirements=(anyone,)), "ana")
+    assert told(request, 40).message.startswith("Waiting for a reviewer (")
+
+
+@pytest.mark.parametrize("because", ["", "policy 4.2."])
+def test_explain_shows_what_the_agent_will_hear(because: str) -> None:
+    """One text for a held call in both, with the author's reason; only a request has a name and an end."""
+    explanation = f'rule "r" of policy p says Confirm{": policy 4.2" if because else ""}'
+    terms = ApprovalTerms((Requirement("r", any_of=("leads",)),))
+    words = authors_words(because, explanation)
+    shown = agent_hears(Action.CONFIRM, explanation, because=words, advice="", terms=terms, clarify=False)
+    request = a_request(requirements=terms.requirements, because=because, explanation=explanation)
+    assert told(request, 10).message.replace(f" ({NAME}, until 03:02 UTC)", "") == shown
+    assert ("policy 4.2" in shown) == bool(because)
 
 
 def test_denied_repeats_the_reviewers_words() -> None:

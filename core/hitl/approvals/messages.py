@@ -18,7 +18,7 @@ from hitl.approvals.requirements import Progress, progress_of
 from hitl.approvals.settlement import Outcome, Settlement
 from hitl.approvals.timeline import deadline_of
 from hitl.approvals.votes import denials
-from hitl.policy.verdicts import SecondFactor
+from hitl.policy import wording
 
 
 class AgentOutcome(StrEnum):
@@ -77,14 +77,12 @@ def answer(request: ApprovalRequest, found: Settlement, *, release_window: int =
 
 def pending(request: ApprovalRequest, rows: tuple[Progress, ...] = (), until: datetime | None = None) -> Answer:
     """People must decide. `rows` and `until`: as settled; without them as last written."""
-    waits_for = " and ".join(_missing(row) for row in rows or progress_of(request) if not row.met) or "the release"
-    ends = _clock(until or deadline_of(request), request.created)
-    return Answer(
-        AgentOutcome.PENDING,
-        "WAITING",
-        f"Waiting for {waits_for} ({request.name}, until {ends}). Do other work, then make the same call again; "
-        "it will not run twice.",
-    )
+    spec = request.spec
+    missing = " and ".join(_missing(row) for row in rows or progress_of(request) if not row.met)
+    because = wording.authors_words(spec.because, spec.explanation) if missing else ""
+    where = f"{request.name}, until {_clock(until or deadline_of(request), request.created)}"
+    said = wording.waiting(missing or "the release", because=because, where=where)
+    return Answer(AgentOutcome.PENDING, "WAITING", said)
 
 
 def approved(request: ApprovalRequest, *, release_window: int = 300) -> Answer:
@@ -141,7 +139,7 @@ def expired(request: ApprovalRequest, settled: RequestStatus | None = None, *, r
             f"It was approved, but the call was not made again within {_span(release_window)}, so the approval lapsed; "
             "this is not a refusal. Nothing ran. Make the call again to ask again.",
         )
-    waited = int(((status.expiration_time or deadline_of(request)) - request.created).total_seconds())
+    waited = round(((status.expiration_time or deadline_of(request)) - request.created).total_seconds())
     text = f"Nobody answered within {_span(waited)}; this is not a refusal. Nothing ran."
     return Answer(AgentOutcome.EXPIRED, "NOT_DECIDED", f"{text} Tell the user, or ask again later.")
 
@@ -243,14 +241,9 @@ def invalid(what: str) -> Answer:
 
 
 def _missing(row: Progress) -> str:
-    count = row.places - len(row.filled_by)
-    groups = " or ".join(row.requirement.any_of)
-    if not groups:
-        people = "a reviewer" if count == 1 else f"{count} reviewers"
-    else:
-        people = f"{'one' if count == 1 else count} of {groups}"
-    wants_factor = row.requirement.second_factor is not SecondFactor.NONE and row.places == row.requirement.approvals
-    return f"{people} with a second factor" if wants_factor else people
+    requirement = row.requirement
+    without = row.places > requirement.approvals  # a second person stands in for the second factor
+    return wording.people(requirement, row.places - len(row.filled_by), with_factor=not without)
 
 
 def _no(decisions: tuple[Decision, ...]) -> str:

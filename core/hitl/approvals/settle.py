@@ -189,7 +189,7 @@ def _settle_pending(request: ApprovalRequest, now: datetime) -> Settlement:
     status = _with_terms(request, force)
     rows = _progress(request, status)
     if force.expired:
-        after = format_duration((force.deadline - request.created).total_seconds())
+        after = format_duration(round((force.deadline - request.created).total_seconds()))
         text = f"nobody decided within {after}, until {force.deadline:%H:%M:%S} UTC; it had {_count(rows)}"
         ended = with_outcome(status, State.EXPIRED, ExpiryReason.NOT_DECIDED, text, now)
         return _ended(Outcome.EXPIRED, ended, rows)

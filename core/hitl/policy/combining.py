@@ -13,8 +13,6 @@ from hitl.policy.verdicts import Factor, Reason, Verdict
 from hitl.policy.voices import Judgement, Voice
 
 _MAX_VERDICTS = 256
-# Where the author's own reason for a rule says why; past that the explanation does.
-_BY_RULE_ALONE = ("RULE", "BASELINE")
 
 
 def combine(spoken: tuple[Judgement, ...], situation: Situation, trace: Trace | None = None) -> Verdict:
@@ -84,7 +82,7 @@ def _combined(spoken: tuple[Judgement, ...], situation: Situation, trace: Trace 
         message=wording.agent_hears(
             action,
             explanation,
-            because=rule.because if rule is not None and code in _BY_RULE_ALONE else "",
+            because=wording.authors_words(rule.because, explanation) if rule is not None else "",
             advice=advice,
             terms=terms,
             clarify=clarify,

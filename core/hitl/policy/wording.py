@@ -26,6 +26,8 @@ ADVICE_FLOOD: Final = "Wait a minute, then go on more slowly."
 ADVICE_PATH: Final = "Do not retry; use another path."
 
 _LONGEST_REASON = 400
+# How many people at most fill a requirement, and one more where a second person stands in for a second factor.
+_COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 
 
 def rule_of(candidate: Candidate) -> str:
@@ -149,6 +151,47 @@ def _who(requirement: Requirement) -> str:
     return f"{people} (or {requirement.approvals + 1} people)" if requirement.or_second_person else people
 
 
+def people(requirement: Requirement, count: int, *, with_factor: bool = True) -> str:
+    """Who still has to agree: ``one of support``, ``two reviewers``, ``a reviewer with a second factor``.
+
+    Args:
+        requirement: whose places these are.
+        count: places left.
+        with_factor: whoever fills them must show the requirement's second factor.
+    """
+    if requirement.second_factor is SecondFactor.NONE or not with_factor:
+        return _people(requirement, count)
+    key = "a hardware security key" if requirement.second_factor is SecondFactor.HARDWARE else "a second factor"
+    shown = f"{_people(requirement, count)} with {key}"
+    return f"{shown}, or {_people(requirement, count + 1)}" if requirement.or_second_person else shown
+
+
+def _people(requirement: Requirement, count: int) -> str:
+    groups = " or ".join(requirement.any_of)
+    if groups:
+        return f"{_COUNTS[count]} of {groups}"
+    return "a reviewer" if count == 1 else f"{_COUNTS[count]} reviewers"
+
+
+def authors_words(because: str, explanation: str) -> str:
+    """An author's `because` without a full stop, where his rule alone decided: `explanation` ends with it then."""
+    words = because.rstrip(" .")
+    return words if words and explanation.endswith(f": {words}") else ""
+
+
+def waiting(whom: str, *, because: str = "", where: str = "") -> str:
+    """What an agent hears of a held call, from the gate and in `explain` alike.
+
+    Args:
+        whom: who still has to agree.
+        because: the author's words for it, if any.
+        where: the request and when it ends; only known once it is made.
+    """
+    why = f": {' '.join(because.split())}" if because else ""
+    held = f" ({where})" if where else ""
+    return f"Waiting for {whom}{why}{held}. Do other work, then make the same call again; it will not run twice."
+
+
 def course(terms: ApprovalTerms) -> str:
     """What happens from here on: who, how long, then whom else, and how it ends if nobody answers."""
     steps = "".join(f"; after {format_duration(step.after)} also {', '.join(step.to)}" for step in terms.escalation)
@@ -158,12 +201,12 @@ def course(terms: ApprovalTerms) -> str:
 def agent_hears(
     action: Action, explanation: str, *, because: str, advice: str, terms: ApprovalTerms | None, clarify: bool
 ) -> str:
-    """One or two sentences for the model: what happens, and what to do next.
+    """One to three sentences for the model: what happens, and what to do next.
 
     Args:
         action: what the call gets.
         explanation: why, for people.
-        because: the author's words for it, if a rule of his alone decided.
+        because: see `authors_words`.
         advice: under Deny.
         terms: of a held call.
         clarify: the answer is CLARIFY instead.
@@ -180,7 +223,8 @@ def agent_hears(
         case Action.NOTIFY:
             return f"Allowed, and people are told: {explanation}."
         case Action.CONFIRM | Action.MULTI_FACTOR if terms is not None:
-            return f"Waiting for {who(terms.requirements)}: {why}"
+            whom = " and ".join(people(each, each.approvals) for each in terms.requirements)
+            return waiting(whom, because=because)
         case Action.SUGGEST:
             return f"A person does this instead of you: {why} Propose it and go on with other work."
         case _:

@@ -127,13 +127,14 @@ def test_A1_the_expression_is_named_whatever_words_are_in_it() -> None:
 
 
 def test_what_the_agent_hears_is_what_decided() -> None:
-    """The author's `because` is told where his rule decided, and the raiser where that did."""
+    """The author's `because` is told where his rule alone decided, and not where a raiser asks for more than it."""
     rule = {"action": "Confirm", "tools": ["*"], "because": "Policy 4.2."}
     config = a_config({"rules": [rule], "raise": {"novelty": "MultiFactor"}})
     ledger, call = Ledger(), a_call()
-    assert "never used box/put" in judged(config, call, ledger).message
+    raised = judged(config, call, ledger).message
+    assert raised.startswith("Waiting for a reviewer with a second factor, or two reviewers. Do other work")
     ledger.record_allowed(call.name, sightings(config, call, agent=AGENT), NOW)
-    assert judged(config, call, ledger).message == "Waiting for a reviewer: Policy 4.2."
+    assert judged(config, call, ledger).message.startswith("Waiting for a reviewer: Policy 4.2. Do other work")
 
 
 def test_I2_another_policys_allow_does_not_mend_a_failure() -> None:

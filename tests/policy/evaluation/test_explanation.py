@@ -128,7 +128,8 @@ Confirm   stripe/create_refund
   8 grants      none fits
 
   then          1 of group support-leads within 15m; after 5m also oncall; else expired
-  agent hears   "Waiting for 1 of group support-leads: Refunds over 50 EUR (policy 4.2)."\
+  agent hears   "Waiting for one of support-leads: refunds over 50 EUR (policy 4.2). Do other work,
+                then make the same call again; it will not run twice."\
 """
     )
 
