@@ -13,7 +13,7 @@ from hitl.policy.actions import Action
 from hitl.policy.calls import OnBehalfOf, ToolCall
 from hitl.policy.capabilities import capabilities_of, observe
 from hitl.policy.digest import digest_of, sameness_of
-from hitl.policy.escaping import as_plain, escape
+from hitl.policy.escaping import as_plain, escape, plain
 from hitl.policy.levels import infer_level
 from hitl.policy.redaction import Redactor
 from hitl.policy.spec import ToolDeclaration, ToolDefinition
@@ -150,7 +150,8 @@ def spec_of(
         revision=verdict.revision,
         checkpoint=call.checkpoint,
         excluded=excluded,
-        patchable=preview.patchable,
+        # A name that can only be shown escaped is none that a reviewer could write into an edit.
+        patchable=tuple(filter(plain, preview.patchable)),
     )
 
 

@@ -115,6 +115,18 @@ async def test_H2_an_approval_is_recorded_with_its_signature(gate: Running, real
     assert (decision.reviewer, decision.proof) == ("ana", f"ed25519:{request.status.decisions[0].proof.signature}")
 
 
+@pytest.mark.parametrize(("key", "shown"), [("a\nb", r"a\nb"), ("a\u202eb", r"a\\u202eb")])
+async def test_G1_an_argument_whose_name_cannot_be_seen_is_held_like_any_other(
+    gate: Running, real_hub: RealHub, key: str, shown: str
+) -> None:
+    """G1: people see the name escaped and cannot edit that argument; the rest of the call they can."""
+    held = await gate.answer("refund", {**REFUND, key: 1}, wait=0)
+    assert held.outcome == PENDING
+    spec = (await real_hub.request(held.handle)).spec
+    assert shown in spec.call.arguments_preview
+    assert set(spec.patchable) == {f"/{name}" for name in REFUND}
+
+
 async def test_I6_a_second_identical_call_names_the_earlier_request(gate: Running, real_hub: RealHub) -> None:
     """Released once, asked again without a call_id: a new request that names the one before."""
     held = await gate.answer("refund", REFUND, wait=0)
