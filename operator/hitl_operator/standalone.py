@@ -7,6 +7,7 @@ it cannot go on, and with code 2 where it was called wrongly.
 import argparse
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -39,6 +40,12 @@ _COOPERATIVE = (
     "runs under it, an agent included, could decide by itself. Run agents under another account or in a container "
     "that does not see the home; on a cluster the API server enforces who decides."
 )
+_UNWRITABLE = {
+    errno.EROFS: "is read-only",
+    errno.EACCES: "is not writable for this account",
+    errno.EPERM: "is not writable for this account",
+    errno.ENOSPC: "has no space left",
+}
 _TICK = 1.0  # seconds between two updates of gauges and flushes of audit heads
 
 _log = Log(__name__)
@@ -53,6 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(serve(options))
     except HitlError as error:
         sys.stderr.write(f"error: {error}\n")
+        return 1
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        place = error.filename2 or error.filename or options.home
+        sys.stderr.write(
+            f"error: {place}: {_UNWRITABLE[error.errno]} ({error.strerror}); mend that, or choose another --home\n"
+        )
         return 1
 
 

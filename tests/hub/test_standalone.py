@@ -305,6 +305,24 @@ async def test_a_wrong_call_is_a_usage_error(options: tuple[str, ...]) -> None:
     assert b"usage:" in text
 
 
+async def test_a_home_that_is_read_only_says_so(folder: Path) -> None:
+    """Where nothing can be written the start ends with 1 and one line that names the place and the next step."""
+    world = World(folder)
+    command = [sys.executable, "-m", "hitl_operator.standalone", "--home", str(world.home.path)]
+    inside = f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && exec {' '.join(command)} -f x"
+    process = await asyncio.create_subprocess_exec("unshare", "-rm", "sh", "-c", inside, stderr=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(EVER):
+        _, text = await process.communicate()
+    await world.aclose()
+    if b"unshare" in text or b"mount:" in text:
+        pytest.skip("no mount namespaces here")
+    assert process.returncode == 1
+    (line,) = text.decode().splitlines()
+    assert f"{world.home.path}" in line
+    assert "is read-only" in line
+    assert "choose another --home" in line
+
+
 async def test_a_home_of_another_namespace_is_not_taken_over(world: World) -> None:
     """A home keeps its namespace: keys and digests belong to it."""
     hub = await Process.start(world, "--namespace", "bank")
