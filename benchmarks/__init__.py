@@ -1,1 +1,1 @@
-"""The budgets, measured: `python -m benchmarks` prints them as ratios, side by side in one run. Nothing here passes or fails."""
+"""The budgets, measured: `python -m benchmarks` prints them as ratios, side by side. Nothing here passes or fails."""
