@@ -3,7 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -61,9 +61,8 @@ def call_of(message: gate_pb2.ToolCall, edited: Edited | None = None) -> ToolCal
     return call
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A call with its verdict.
+class Judged(NamedTuple):
+    """A call with its verdict. A tuple, because one is made for every call and a frozen dataclass costs three times it.
 
     Attributes:
         preview: what may be shown of the call, where it was worked out already.

@@ -8,8 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from hitl.approvals.messages import AgentOutcome, Answer
 from hitl.errors import InvalidCall, Unavailable
@@ -41,8 +40,7 @@ Remaining = Callable[[], float | None]
 """Seconds until the caller's deadline; None: it set none. Only asked where somebody has to wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer as it goes on the wire, with what is counted of it: action, outcome and policy."""
 
     data: bytes
