@@ -320,9 +320,9 @@ async def test_draining_answers_who_waits_with_the_handle(gate: Running, hub: Sc
     """SIGTERM: a waiting call is PENDING with its handle at once, and the request stays."""
     call, request = await waiting(gate, hub)
     await gate.waits(1)
-    stopping = asyncio.create_task(gate.stop())
+    await asyncio.gather(call, gate.sidecar.stop())
     answer = await call
-    await stopping
+    await gate.stop()  # after the answer: it closes the agent's connection, too
     assert (answer.outcome, answer.handle) == (PENDING, request.handle)
     assert hub.cancelled == []
     assert gate.records()[-1].kind is RecordKind.STOP
