@@ -132,7 +132,7 @@ def _held(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
     lines += hanging("  ", spec.explanation or _explanation(request), width)
     if spec.because and spec.because not in spec.explanation:
         lines += hanging("  because ", spec.because, width)
-    points = [f"{factor.points:+d} {factor.name}" for factor in spec.factors if factor.points]
+    points = [f"{factor.points:+d} {factor.reason}" for factor in spec.factors if factor.points]
     lines += _packed(points, width)
     if spec.earlier:
         lines.append(f"  the same call was asked before: {spec.earlier}")

@@ -89,10 +89,10 @@ def a_migration(**changed: object) -> RequestSpec:
             "reasons": (Reason.SCORE,),
             "explanation": "score 70 is Confirm (51-75); no rule of policy coder names this tool",
             "factors": (
-                Factor("level high", 60, "inferred"),
-                Factor("network, filesystem", 10, "two categories"),
-                Factor("writes files", 10, "declared"),
-                Factor("both lists are exact", -10, "declared"),
+                Factor("level", 60, "level high"),
+                Factor("categories", 10, "network, filesystem"),
+                Factor("write", 10, "writes files"),
+                Factor("exact", -10, "both lists are exact"),
             ),
             "justification": (
                 "The due-date report takes 40 s. Ticket BILL-812 asks for an index. It is built concurrently, so no "
