@@ -208,7 +208,6 @@ class Releaser:
                 hold.release_over()
                 hold.try_release()
             case _:
-                self._metrics.digest_mismatches += 1
                 trouble = Unavailable(answer.reason_code or "RELEASE_REFUSED", answer.message or "the hub refused it")
                 self._end(hold, answers.unavailable(trouble, hold.handle))
 
