@@ -24,6 +24,7 @@ from typing import Any
 from hitl.approvals.requests import ApprovalRequest
 from hitl.errors import InvalidCall
 from hitl.policy.calls import Agent, OnBehalfOf, ToolCall
+from hitl.policy.definitions import definition_of
 from hitl.policy.durations import parse_duration
 from hitl.policy.envelope import parse_call, parse_json, render_json
 from hitl.policy.spec import ToolDefinition
@@ -187,19 +188,13 @@ def _definition(fields: Fields | None, tool: str) -> ToolDefinition | None:
     """An MCP Tool object, of which inference reads title, description, the schema's properties and the annotations."""
     if fields is None:
         return None
-    schema = fields.take("inputSchema", dict, {})
-    properties = schema.get("properties")
-    annotations = fields.take("annotations", dict, {})
+    name: str = fields.take("name", str, tool)
+    for read, kind in (("title", str), ("description", str), ("inputSchema", dict), ("annotations", dict)):
+        fields.take(read, kind, None)  # a wrong type is refused by name; what is right is read below
     for ignored in ("outputSchema", "_meta", "icons", "execution"):
         fields.take(ignored, object, None)
-    definition = ToolDefinition(
-        name=fields.take("name", str, tool),
-        description=" ".join(filter(None, (fields.take("title", str, ""), fields.take("description", str, "")))),
-        argument_names=tuple(properties) if isinstance(properties, dict) else (),
-        annotations={key: value for key, value in annotations.items() if isinstance(value, bool)},
-    )
     fields.nothing_left()
-    return definition
+    return definition_of(name, fields.whole(dict))
 
 
 def _past(fields: Fields | None) -> Past:

@@ -1,9 +1,10 @@
 """The tool definitions that agents declared: what tools claim of themselves may raise a score, never lower it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from hitl.errors import InvalidCall
+from hitl.policy.definitions import definition_of
 from hitl.policy.envelope import parse_json
 from hitl.policy.names import lookup_name
 from hitl.policy.spec import ToolDefinition
@@ -12,8 +13,6 @@ from hitl.v1 import gate_pb2
 MAX_SERVERS: Final = 64
 MAX_TOOLS: Final = 1000
 MAX_DEFINITION_BYTES: Final = 64 * 1024
-_MAX_DESCRIPTION: Final = 4000  # inference reads words, and a longer text has said them by then
-_MAX_ARGUMENTS: Final = 256
 
 
 class DeclaredTools:
@@ -63,28 +62,4 @@ def _definition(tool: gate_pb2.ToolDefinition) -> ToolDefinition:
     document = parse_json(tool.definition_json) if tool.definition_json else {}
     if not isinstance(document, dict):
         raise InvalidCall(f"the definition of {tool.name!r} is no JSON object; send the tool as its server lists it")
-    return ToolDefinition(
-        name=tool.name,
-        description=_text(document, "title", "description")[:_MAX_DESCRIPTION],
-        argument_names=_argument_names(document),
-        annotations=_annotations(document),
-    )
-
-
-def _text(document: Mapping[str, Any], *keys: str) -> str:
-    return " ".join(value for key in keys if isinstance(value := document.get(key), str))
-
-
-def _argument_names(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """From the schema's properties, however the framework spells the schema's key."""
-    for key in ("inputSchema", "input_schema", "parameters"):
-        schema = document.get(key)
-        properties = schema.get("properties") if isinstance(schema, dict) else None
-        if isinstance(properties, dict):
-            return tuple(properties)[:_MAX_ARGUMENTS]
-    return ()
-
-
-def _annotations(document: Mapping[str, Any]) -> dict[str, bool]:
-    found = document.get("annotations")
-    return {key: value for key, value in found.items() if isinstance(value, bool)} if isinstance(found, dict) else {}
+    return definition_of(tool.name, document)
