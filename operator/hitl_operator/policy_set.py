@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hitl.errors import InvalidInput, InvalidPolicy, InvalidSettings, Problem
-from hitl.kube.manifests import Manifest, read_manifests
-from hitl.kube.yaml_nodes import read_documents
+from hitl.kube.manifests import Manifest, read_manifests, read_mapping
 from hitl.policy.config import together
 from hitl.policy.parse import parse_policy, parse_tool_server
 from hitl.policy.settings import Settings, parse_settings
@@ -113,7 +112,7 @@ def accept(
         try:
             manifests += read_manifests(text, str(path))
         except InvalidPolicy as error:
-            found += [_placed(str(path), str(problem)) for problem in error.problems]
+            found += [Trouble(problem.path, problem.message) for problem in error.problems]
     known = {(e.kind, e.namespace, e.name): e for e in before.entries} if before else {}
     accepted: list[tuple[Entry, Manifest]] = []
     for manifest in manifests:
@@ -137,13 +136,10 @@ def policies_of(generation: Generation) -> tuple[str, ...]:
 
 
 def _settings(path: Path, text: str) -> Settings:
-    documents, broken = read_documents(text)
-    if broken:
-        raise Troubles(Trouble(f"{path}:{line.number}", f"{line.path}: {line.message}") for line in broken)
-    if len(documents) > 1:
-        raise Troubles([Trouble(f"{path}:{documents[1].first}", "a settings file is one document; remove the second")])
     try:
-        return parse_settings(documents[0].value if documents else {})
+        return parse_settings(read_mapping(text, str(path)))
+    except InvalidPolicy as error:
+        raise Troubles(Trouble(problem.path, problem.message) for problem in error.problems) from error
     except InvalidSettings as error:
         raise Troubles([Trouble(str(path), str(error))]) from error
 
@@ -193,9 +189,3 @@ def unavailable_factors(policy: Policy) -> tuple[Problem, ...]:
 
 def _place(manifest: Manifest, path: str) -> str:
     return f"{manifest.source}:{manifest.line_of(path)}"
-
-
-def _placed(source: str, message: str) -> Trouble:
-    """A problem whose text may begin with its place already."""
-    head, _, rest = message.partition(": ")
-    return Trouble(head, rest) if head.startswith(source) and rest else Trouble(source, message)

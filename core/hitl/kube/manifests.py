@@ -90,7 +90,11 @@ def read_mapping(text: str, source: str) -> dict[str, Any]:
     documents, broken = read_documents(text)
     found = [_placed(line, source) for line in broken]
     if len(documents) > 1:
-        found.append(Problem(f"{source}:{documents[1].first}", "a second document; keep one", UNKNOWN_KIND, 1))
+        found.append(
+            Problem(
+                f"{source}:{documents[1].first}", "a settings file is one document; remove the second", UNKNOWN_KIND, 1
+            )
+        )
     elif documents and not isinstance(documents[0].value, dict):
         found.append(Problem(f"{source}:{documents[0].first}", "must be a mapping of keys to values", UNKNOWN_KIND, 0))
     if found:
