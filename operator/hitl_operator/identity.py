@@ -1,8 +1,9 @@
 """Who is behind a connection: the hub's answer, never a message's (SECURITY B1, B4)."""
 
+import asyncio
 import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from hitl.errors import Forbidden, InvalidInput
 from hitl.policy.calls import Agent
@@ -14,12 +15,24 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _MOST_LABELS = 64
 _LARGEST = 16384  # bytes of metadata
 
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
+
 
 class Authenticator(Protocol):
     """Tells who calls. Every method of the hub asks it first."""
 
-    async def authenticate(self, metadata: Iterable[tuple[str, str | bytes]]) -> Identity:
-        """The pod behind a connection and where it lives. Forbidden where that cannot be established."""
+    async def authenticate(self, metadata: Metadata) -> Identity:
+        """The pod behind a connection and where it lives.
+
+        Forbidden where what was shown does not prove it; Unavailable where that cannot be told now.
+        """
+        ...
+
+    async def ended(self, identity: Identity, metadata: Metadata) -> str:
+        """Waits until `identity`, established by `metadata`, no longer stands as it is, and says why.
+
+        A stream ends then: whoever is still entitled comes back and is looked at anew. May wait for ever.
+        """
         ...
 
 
@@ -44,7 +57,7 @@ class HomeAuthenticator:
         self._namespace_uid = namespace_uid
         self._cluster_uid = cluster_uid
 
-    async def authenticate(self, metadata: Iterable[tuple[str, str | bytes]]) -> Identity:
+    async def authenticate(self, metadata: Metadata) -> Identity:
         """As `Authenticator`; what the sidecar says of itself is the JSON in metadata ``hitl-agent-bin``."""
         sent = [value for key, value in metadata if key == AGENT_METADATA]
         if len(sent) != 1 or not isinstance(sent[0], bytes) or len(sent[0]) > _LARGEST:
@@ -60,6 +73,11 @@ class HomeAuthenticator:
                 f"--namespace {self._namespace}, or the hub with --namespace {agent.namespace}"
             )
         return Identity(agent, self._namespace_uid, self._cluster_uid)
+
+    async def ended(self, identity: Identity, metadata: Metadata) -> str:  # noqa: ARG002 - nothing here can end
+        """As `Authenticator`; who could open the socket stays whom it says it is."""
+        await asyncio.get_running_loop().create_future()
+        return ""
 
 
 def _check(agent: Agent) -> None:

@@ -1,7 +1,7 @@
 """HubService on the wire: every method asks first who calls, and turns what went wrong into a gRPC status, once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,23 +32,14 @@ class HubService(hub_pb2_grpc.HubServiceServicer):
         """Config down, what happened up."""
         async with self._caller(context) as identity:
             await _begin(context)
-            await sync(self._hub, identity, _reader(context), context.write)
+            await self._while_entitled(identity, context, sync(self._hub, identity, _reader(context), context.write))
 
     async def Hold(self, _requests: Any, context: Any) -> None:
         """All holds of one sidecar."""
         async with self._caller(context) as identity:
             await _begin(context)
             stream = HoldStream(identity, self._hub)
-            serving = asyncio.create_task(stream.serve(_reader(context), context.write))
-            stopping = asyncio.create_task(self._hub.stopping.wait())
-            try:
-                await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-                if serving.done():
-                    serving.result()
-            finally:
-                stopping.cancel()
-                serving.cancel()
-                await asyncio.gather(serving, stopping, return_exceptions=True)
+            await self._while_entitled(identity, context, stream.serve(_reader(context), context.write))
 
     async def Consume(self, request: hub_pb2.ConsumeRequest, context: Any) -> hub_pb2.ConsumeResponse:
         """Release once."""
@@ -68,6 +59,26 @@ class HubService(hub_pb2_grpc.HubServiceServicer):
             await self._hub.releaser.report(identity, request)
             return hub_pb2.HubServiceReportResponse()
 
+    async def _while_entitled(self, identity: Identity, context: Any, serving: Coroutine[Any, Any, None]) -> None:
+        """Serve a stream until it is over, the hub stops, or the caller is no longer who it was (SECURITY B1)."""
+        entitled = self._hub.authenticator.ended(identity, context.invocation_metadata() or ())
+        tasks: list[asyncio.Task[Any]] = [
+            asyncio.create_task(serving),
+            asyncio.create_task(self._hub.stopping.wait()),
+            asyncio.create_task(entitled),
+        ]
+        served, _, ended = tasks
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if served.done():
+                served.result()
+            elif ended.done():
+                _log.info("stream-ended", pod=identity.agent.pod_name, why=ended.result())
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     @asynccontextmanager
     async def _caller(self, context: Any) -> AsyncIterator[Identity]:
         """Who calls; what is raised inside ends the RPC with a status and a message that gives nothing away."""
@@ -76,6 +87,8 @@ class HubService(hub_pb2_grpc.HubServiceServicer):
         except Forbidden as error:
             _log.warning("not-authenticated", problem=error)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        except (StoreError, Unavailable) as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         try:
             yield identity
         except (aio.AbortError, asyncio.CancelledError):

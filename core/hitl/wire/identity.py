@@ -4,6 +4,7 @@ On a cluster the token says who a sidecar is. Standalone has no token: the sidec
 JSON in the metadata key `AGENT_METADATA`, and the hub believes it: both belong to one account (DESIGN 18).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +26,18 @@ _TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the hub established: the agent, and the two uids that go into every digest."""
+    """What the hub established: the agent, and the two uids that go into every digest.
+
+    Attributes:
+        stamped: the labels that the pod had when it was injected; None where nobody stamped it. Policies that select
+            these apply beside those that select `agent.labels`, so that relabelling adds policies and removes none
+            (SECURITY B2).
+    """
 
     agent: Agent
     namespace_uid: str
     cluster_uid: str
+    stamped: Mapping[str, str] | None = None
 
 
 def agent_to_metadata(agent: Agent) -> bytes:
