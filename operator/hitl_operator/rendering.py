@@ -35,6 +35,7 @@ def hold_response(ref: str, entry: Open, *, attached: bool, release_window: int)
         reported_result=result_to_proto(request.status.result),
         terms_json=terms_to_json(request.spec),
         attached=attached,
+        traceparent=request.spec.traceparent,
     )
     response.create_time.FromDatetime(request.created)
     expires = (found.status or request.status).expiration_time

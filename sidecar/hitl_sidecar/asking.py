@@ -79,6 +79,7 @@ def spec_of(
     call_digest: str,
     definition: ToolDefinition | None = None,
     excluded: tuple[str, ...] = (),
+    traceparent: str = "",
 ) -> RequestSpec:
     """What is put before people.
 
@@ -89,6 +90,7 @@ def spec_of(
         call_digest: of exactly this call.
         definition: what the tool says of itself, if it was declared.
         excluded: who may not approve it: the editors of a call that this one takes the place of (SECURITY D3).
+        traceparent: of the span under which people are asked (W3C Trace Context); empty where untraced.
     """
     terms = verdict.terms
     if terms is None:
@@ -149,6 +151,7 @@ def spec_of(
         policies=verdict.policies,
         revision=verdict.revision,
         checkpoint=call.checkpoint,
+        traceparent=traceparent,
         excluded=excluded,
         # A name that can only be shown escaped is none that a reviewer could write into an edit.
         patchable=tuple(filter(plain, preview.patchable)),

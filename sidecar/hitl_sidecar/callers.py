@@ -25,9 +25,10 @@ class Caller:
         first_by: loop time at which the hub must have said something.
         latest: loop time at which it must be answered whatever happens, for its deadline's sake.
         timer: of whichever of the two is next.
+        opened_in: traceparent of the span under which the request that it waits on was opened; empty where untraced.
     """
 
-    __slots__ = ("_left", "first_by", "future", "latest", "timer", "until")
+    __slots__ = ("_left", "first_by", "future", "latest", "opened_in", "timer", "until")
 
     def __init__(self, until: float, first_by: float, latest: float = math.inf) -> None:
         self.future: asyncio.Future[gate_pb2.CheckResponse] = asyncio.get_running_loop().create_future()
@@ -35,6 +36,7 @@ class Caller:
         self.first_by = first_by
         self.latest = latest
         self.timer: asyncio.TimerHandle | None = None
+        self.opened_in = ""
         self._left: Callable[[Caller], None] | None = None
 
     @classmethod

@@ -15,6 +15,7 @@ from hitl.wire.verdicts import verdict_to_proto
 from hitl_sidecar import answers, asking
 from hitl_sidecar.asked import Edited, Edits, Judged, call_of, request_of
 from hitl_sidecar.audit_log import AuditLog
+from hitl_sidecar.call_spans import TRACEPARENT
 from hitl_sidecar.callers import Caller
 from hitl_sidecar.declared import DeclaredTools
 from hitl_sidecar.editing import edit
@@ -105,6 +106,7 @@ class Holding:
             hold = Hold(self.table, key, data, digest=digest, key_id=key_id)
             hold.edited = edited
             hold.tier = judged.verdict.action.kebab
+            hold.traceparent = TRACEPARENT.get()
             hold.code = judged.verdict.reason_code
             hold.verdict = self._kept_form(judged)
             self.table.open(hold)
@@ -132,6 +134,7 @@ class Holding:
             call_digest=hold.digest,
             definition=self._declared.get(asked.call.name),
             excluded=hold.edited.excluded if hold.edited else (),
+            traceparent=hold.traceparent,
         )
         opening = hub_pb2.OpenHold(
             spec_json=spec_to_json(spec),

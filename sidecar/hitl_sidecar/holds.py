@@ -59,6 +59,7 @@ class Hold(Followed):
         asked: what was asked with which verdict, from sending it until the hub's first word.
         digest, key_id: of the call to be released, and the key it was made with.
         tier: ``confirm`` or ``multi-factor``.
+        traceparent: of the span under which it was opened; empty where nobody collects traces.
         code, verdict: reason code and wire form of the verdict that holds it, shared by all holds that look alike.
         words: what the hub says that the call waits for.
         expires: wall-clock seconds; `expires_at`: the same as loop time.
@@ -88,6 +89,7 @@ class Hold(Followed):
         "reviews",
         "table",
         "tier",
+        "traceparent",
         "verdict",
         "words",
     )
@@ -102,6 +104,7 @@ class Hold(Followed):
         self.digest = digest
         self.key_id = key_id
         self.tier = ""
+        self.traceparent = ""
         self.code = ""
         self.verdict = b""
         self.words = ""
@@ -130,6 +133,10 @@ class Hold(Followed):
             self.reviews = tuple(state.reviews)
         if state.checkpoint:
             self.checkpoint = state.checkpoint
+        if state.traceparent and state.traceparent != self.traceparent:
+            self.traceparent = state.traceparent  # another process opened it, or this one before it was restarted
+            for caller in self.callers:
+                caller.opened_in = self.traceparent
         self.words = state.message
         goes_on = state.outcome in (gate_pb2.OUTCOME_PENDING, gate_pb2.OUTCOME_APPROVED)
         if not self.is_open:
@@ -161,6 +168,7 @@ class Hold(Followed):
     def join(self, caller: Caller) -> None:
         """One more who waits."""
         caller.waits_on(self._left)
+        caller.opened_in = self.traceparent
         self.callers.append(caller)
         self._arm(caller)
         self.try_release()

@@ -20,6 +20,7 @@ from typing import Any
 
 from hitl.errors import HitlError, Unavailable
 from hitl.policy.calls import Agent
+from hitl.tracing import Traces, open_traces
 from hitl_sidecar.asked import Edits
 from hitl_sidecar.audit_log import AuditLog
 from hitl_sidecar.declared import DeclaredTools
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def serve(options: Options) -> int:
     """Bring everything up, serve, take everything down. HitlError: why it cannot serve."""
-    sidecar = Sidecar(options)
+    traces = open_traces("hitl-sidecar", os.environ)
+    sidecar = Sidecar(options, traces=traces)
     path = SocketPath(options.socket)
     metrics = MetricsServer(sidecar.metrics)
     stopped = _stop_signals()
@@ -99,6 +101,8 @@ async def serve(options: Options) -> int:
             await asyncio.gather(*tasks, *ends, return_exceptions=True)
             await metrics.stop()
             await sidecar.close()
+            if traces is not None:
+                await asyncio.to_thread(traces.close)
     finally:
         path.release()
 
@@ -112,6 +116,7 @@ class Sidecar:
         *,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        traces: Traces | None = None,
     ) -> None:
         """HitlError where the state cannot be kept. Clocks in seconds: since the epoch, and one that never jumps."""
         epoch = secrets.token_hex(8)
@@ -188,6 +193,7 @@ class Sidecar:
             declared=self.declared,
             reports=reports,
             metrics=self.metrics,
+            traces=traces,
         )
         self.server = GateServer(service, self._can_decide)
         self.audit.on_failure = self.holding.end_all

@@ -15,7 +15,9 @@ import grpc
 from hitl.errors import HitlError, InvalidCall, InvalidInput, NotFound, Unavailable
 from hitl.policy.actions import Action
 from hitl.policy.escaping import as_plain
+from hitl.tracing import Traces
 from hitl.v1 import gate_pb2
+from hitl_sidecar import call_spans
 from hitl_sidecar.awaiting import await_request
 from hitl_sidecar.callers import Caller, usable
 from hitl_sidecar.declared import DeclaredTools
@@ -50,6 +52,7 @@ class GateService:
         declared: DeclaredTools,
         reports: Reports,
         metrics: GateMetrics,
+        traces: Traces | None = None,
     ) -> None:
         self._epoch = epoch
         self._gate = gate
@@ -59,11 +62,13 @@ class GateService:
         self._declared = declared
         self._reports = reports
         self._metrics = metrics
+        self._traces = traces
         self._awaits = 0
 
     def handler(self) -> Any:
         """What a server registers."""
-        methods = {"Check": grpc.unary_unary_rpc_method_handler(self.check)}
+        check = self.check if self._traces is None else self._traced(self._traces)
+        methods = {"Check": grpc.unary_unary_rpc_method_handler(check)}
         for name, method, request, response in (
             ("Await", self.await_, gate_pb2.AwaitRequest, gate_pb2.AwaitResponse),
             ("Cancel", self.cancel, gate_pb2.CancelRequest, gate_pb2.CancelResponse),
@@ -78,6 +83,25 @@ class GateService:
 
     async def check(self, data: bytes, context: Any) -> bytes:
         """Decide a call; wait for people where the policy says so."""
+        answer, _ = await self._check(data, context)
+        return answer
+
+    def _traced(self, traces: Traces) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        """As `check`, with a span for each call; where nobody collects them, none of this is in its way."""
+
+        async def check(data: bytes, context: Any) -> bytes:
+            span = call_spans.begin(traces, context.invocation_metadata() or ())
+            try:
+                answer, caller = await self._check(data, context)
+            except asyncio.CancelledError:
+                call_spans.leave(span)
+                raise
+            call_spans.finish(span, data, answer, caller)
+            return answer
+
+        return check
+
+    async def _check(self, data: bytes, context: Any) -> tuple[bytes, Caller | None]:
         started = perf_counter()
         metrics = self._metrics
         metrics.started["Check"] += 1
@@ -100,7 +124,7 @@ class GateService:
             metrics.check_duration.observe(perf_counter() - started)
         metrics.checks[reply.labels] += 1
         metrics.handled["Check", "OK"] += 1
-        return reply.data
+        return reply.data, answered if isinstance(answered, Caller) else None
 
     async def await_(self, request: gate_pb2.AwaitRequest, context: Any) -> gate_pb2.AwaitResponse:
         """Follow a request without holding its call."""

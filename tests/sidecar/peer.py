@@ -208,6 +208,7 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
             checkpoint=request.spec.checkpoint,
             terms_json=terms_to_json(request.spec),
             attached=attached,
+            traceparent=request.spec.traceparent,
             proofs=["ed25519:c2ln"] if request.reviews else [],
         )
         state.create_time.FromNanoseconds(int(request.created * 1e9))

@@ -175,7 +175,7 @@ class DropHold(_message.Message):
     def __init__(self) -> None: ...
 
 class HoldResponse(_message.Message):
-    __slots__ = ("ref", "handle", "outcome", "ready", "reason_code", "message", "reviews", "expire_time", "arguments_patch_json", "editor", "checkpoint", "reported_result", "create_time", "terms_json", "attached", "proofs")
+    __slots__ = ("ref", "handle", "outcome", "ready", "reason_code", "message", "reviews", "expire_time", "arguments_patch_json", "editor", "checkpoint", "reported_result", "create_time", "terms_json", "attached", "proofs", "traceparent")
     REF_FIELD_NUMBER: _ClassVar[int]
     HANDLE_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
@@ -192,6 +192,7 @@ class HoldResponse(_message.Message):
     TERMS_JSON_FIELD_NUMBER: _ClassVar[int]
     ATTACHED_FIELD_NUMBER: _ClassVar[int]
     PROOFS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     ref: str
     handle: str
     outcome: _gate_pb2.Outcome
@@ -208,7 +209,8 @@ class HoldResponse(_message.Message):
     terms_json: bytes
     attached: bool
     proofs: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, ref: _Optional[str] = ..., handle: _Optional[str] = ..., outcome: _Optional[_Union[_gate_pb2.Outcome, str]] = ..., ready: _Optional[bool] = ..., reason_code: _Optional[str] = ..., message: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[_gate_pb2.Review, _Mapping]]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., arguments_patch_json: _Optional[bytes] = ..., editor: _Optional[str] = ..., checkpoint: _Optional[str] = ..., reported_result: _Optional[_Union[_gate_pb2.Result, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., terms_json: _Optional[bytes] = ..., attached: _Optional[bool] = ..., proofs: _Optional[_Iterable[str]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, ref: _Optional[str] = ..., handle: _Optional[str] = ..., outcome: _Optional[_Union[_gate_pb2.Outcome, str]] = ..., ready: _Optional[bool] = ..., reason_code: _Optional[str] = ..., message: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[_gate_pb2.Review, _Mapping]]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., arguments_patch_json: _Optional[bytes] = ..., editor: _Optional[str] = ..., checkpoint: _Optional[str] = ..., reported_result: _Optional[_Union[_gate_pb2.Result, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., terms_json: _Optional[bytes] = ..., attached: _Optional[bool] = ..., proofs: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class ConsumeRequest(_message.Message):
     __slots__ = ("handle", "digest", "revision", "epoch", "original_digest", "audit_head")
