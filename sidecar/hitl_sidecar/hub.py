@@ -1,6 +1,6 @@
 """The connection to the hub and its single-answer methods. A gRPC error is `Unavailable`, never an answer."""
 
-from collections.abc import Sequence
+import asyncio
 from typing import Any
 
 import grpc
@@ -11,33 +11,50 @@ from hitl.policy.calls import Agent
 from hitl.policy.escaping import as_plain
 from hitl.v1 import gate_pb2, hub_pb2, hub_pb2_grpc
 from hitl.wire.identity import AGENT_METADATA, agent_to_metadata
+from hitl_sidecar.hub_channel import HubTrust, open_channel
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 _ANSWER_WITHIN = 5.0  # seconds; a hub answers in milliseconds or is not there
 _LONGEST_REASON = 1000  # characters that the hub stores of it
-_LARGEST = 16 * 1024 * 1024  # bytes of one message: a config with a few thousand rules
-_OPTIONS: Sequence[tuple[str, int]] = (
-    ("grpc.max_receive_message_length", _LARGEST),
-    ("grpc.max_send_message_length", _LARGEST),
-    # gRPC's own reconnect backoff begins at one second; ours begins at a tenth and must not wait for it.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-    ("grpc.enable_retries", 0),  # whether to ask again is decided by who asked: Consume is not a read
-    ("grpc.use_local_subchannel_pool", 1),
-)
 
 
 class Hub:
     """One channel to the hub. `stub` and `metadata` serve the two streams, the methods here the rest."""
 
-    def __init__(self, address: str, agent: Agent) -> None:
-        """`address`: gRPC's form, e.g. ``unix:/home/me/.hitl/hub.sock``. `agent`: what a sidecar says it is."""
+    def __init__(self, address: str, agent: Agent, *, trust: HubTrust | None = None) -> None:
+        """Connects when it is used.
+
+        Args:
+            address: gRPC's form, as `hub_channel.target_of` gives it.
+            agent: what a standalone sidecar says it is; over TLS its token says that.
+            trust: None for a socket of this account.
+
+        Raises:
+            Unavailable: HUB_TRUST, where the CA cannot be read.
+        """
         self.address = address
-        self.metadata: Metadata = ((AGENT_METADATA, agent_to_metadata(agent)),)
-        self._channel = aio.insecure_channel(address, options=_OPTIONS)
-        self.stub: Any = hub_pb2_grpc.HubServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self.metadata: Metadata = () if trust else ((AGENT_METADATA, agent_to_metadata(agent)),)
+        self._trust = trust
+        self._ca = trust.read_ca() if trust else b""
+        self._use(open_channel(address, trust, self._ca))
+
+    def _use(self, channel: Any) -> None:
+        self._channel = channel
+        self.stub: Any = hub_pb2_grpc.HubServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+
+    async def renew_trust(self) -> None:
+        """Connect anew if the CA has changed: a channel goes by the one that it was opened with. For when it fails."""
+        if self._trust is None:
+            return
+        try:
+            ca = await asyncio.to_thread(self._trust.read_ca)
+        except Unavailable:
+            return  # the one that was read before stands
+        if ca != self._ca:
+            self._ca, old = ca, self._channel
+            self._use(open_channel(self.address, self._trust, ca))
+            await old.close(None)
 
     async def consume(self, request: hub_pb2.ConsumeRequest) -> hub_pb2.ConsumeResponse:
         """Unavailable: it is unknown whether the request was consumed. NotFound: there is no such request."""

@@ -137,7 +137,7 @@ class Sidecar:
         self.ledger = LedgerFile(options.state, now=wall(), expected=self.audit.continues)
         self.metrics = GateMetrics()
         self.programmed = Programmed(monotonic)
-        self.hub = Hub(options.hub, agent)
+        self.hub = Hub(options.hub, agent, trust=options.trust)
         self._stream = HoldStream(self.hub)
         self.declared, permits, edits = DeclaredTools(), Permits(epoch), Edits()
         self._sync = Sync(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hitl import __version__
+from hitl.errors import InvalidInput
+from hitl_sidecar.hub_channel import HubTrust, target_of
 
 _LABEL = re.compile(r"([^=]+)=(.*)")
 
@@ -19,6 +21,7 @@ class Options:
     Attributes:
         socket: where agents connect.
         hub: gRPC address of the hub.
+        trust: how hub and sidecar know each other; None where the hub is a socket of this account.
         state: folder of audit log and ledger; outlives the process, not the pod.
         tcp: loopback address to listen on too, or None.
         metrics_port: loopback port of ``/metrics``, or None.
@@ -28,6 +31,7 @@ class Options:
     socket: Path
     hub: str
     state: Path
+    trust: HubTrust | None = None
     tcp: str | None = None
     metrics_port: int | None = None
     namespace: str = "default"
@@ -45,7 +49,14 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         description="The gate in the agent's pod: evaluates, holds, releases and records tool calls.",
     )
     parser.add_argument("--socket", required=True, type=Path, metavar="PATH", help="Unix socket for the agent")
-    parser.add_argument("--hub", required=True, metavar="ADDRESS", help="the hub, e.g. unix:/home/me/.hitl/hub.sock")
+    parser.add_argument(
+        "--hub", required=True, metavar="ADDRESS", help="the hub: unix:PATH, HOST:PORT or IP:PORT,IP:PORT"
+    )
+    parser.add_argument("--hub-ca", type=Path, metavar="FILE", help="PEM; what the hub's certificate must lead to")
+    parser.add_argument(
+        "--hub-token", type=Path, metavar="FILE", help="token that says who this is; read as it changes"
+    )
+    parser.add_argument("--hub-name", default="", metavar="NAME", help="of the hub's certificate  [its address]")
     parser.add_argument("--state", required=True, type=Path, metavar="DIR", help="folder for audit log and ledger")
     parser.add_argument("--tcp", metavar="127.0.0.1:PORT", help="listen on this loopback address too")
     parser.add_argument("--metrics-port", type=_port, metavar="N", help="serve /metrics on this loopback port")
@@ -57,9 +68,17 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.add_argument("--version", action="version", version=f"hitl {__version__}")
     found = parser.parse_args(arguments)
+    if (found.hub_ca is None) != (found.hub_token is None) or (found.hub_name and found.hub_ca is None):
+        parser.error("--hub-ca and --hub-token go together, and --hub-name goes with them")
+    trust = HubTrust(found.hub_ca.absolute(), found.hub_token.absolute(), found.hub_name) if found.hub_ca else None
+    try:
+        hub = target_of(found.hub, trust)
+    except InvalidInput as error:
+        parser.error(str(error))
     return Options(
         socket=found.socket.absolute(),
-        hub=found.hub,
+        hub=hub,
+        trust=trust,
         state=found.state.absolute(),
         tcp=found.tcp,
         metrics_port=found.metrics_port,

@@ -70,6 +70,7 @@ class Sync:
                 self._log_once("the hub ended the stream")
             except aio.AioRpcError as error:
                 self._log_once(str(meaning_of(error)))
+                await self._hub.renew_trust()
             except TimeoutError:
                 self._log_once(f"the hub sent nothing for {_SILENT_AFTER:.0f} s")
             await asyncio.sleep(backoff.wait())
