@@ -12,6 +12,7 @@
     ├── Unavailable             the gate cannot answer now; carries a reason code
     ├── Forbidden               who asks may not do this
     ├── NoLongerPending         the request was decided, expired or withdrawn before
+    ├── ApiError                the Kubernetes API server said no; carries its status and reason
     └── StoreError
         ├── NotFound            no such request
         ├── AlreadyExists       a request of that name stands there
@@ -23,7 +24,9 @@ A policy's "no" is a Verdict and a person's "no" is a Decision, not an exception
 and every edge turns it into a refusal (I2): gRPC status, exit code or HTTP status, once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 class HitlError(Exception):
@@ -114,6 +117,24 @@ class Forbidden(HitlError):
 
 class NoLongerPending(HitlError):
     """The request ended before the caller acted."""
+
+
+class ApiError(HitlError):
+    """The Kubernetes API server answered, and the answer is no. That it could not answer is StoreUnavailable.
+
+    Attributes:
+        status: HTTP status, 400 to 499 but 429.
+        reason: its word for it: NotFound, AlreadyExists, Conflict, Invalid, Forbidden, Expired, …; may be empty.
+        message: its sentence, for people; policies' own messages are in it.
+        details: what it says about the object, e.g. ``causes``, each with ``field`` and ``message``.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.details: Mapping[str, Any] = details or {}
 
 
 class StoreError(HitlError):
