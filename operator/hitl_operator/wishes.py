@@ -61,6 +61,7 @@ def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> Re
     return replace(
         spec,
         requester=requester_of(agent),
+        requester_uid=identity.requester_uid,
         agent_pod=agent.pod_name,
         agent_pod_uid=agent.pod_uid,
         service_account=agent.service_account,

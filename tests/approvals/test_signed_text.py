@@ -14,7 +14,7 @@ from hitl.approvals.signing import fresh, signed_note, signed_text
 from hitl.errors import InvalidDecision
 
 CLUSTER = "cluster-uid"
-PROOF = Proof("ed25519", "", at(30))
+PROOF = Proof("ed25519", time=at(30))
 
 
 def a_signed(**changes: object) -> Decision:
@@ -58,6 +58,7 @@ def test_D5_the_signed_text_names_everything_that_makes_the_decision() -> None:
         {"answer": False},
         {"proof": replace(PROOF, type="other")},
         {"proof": replace(PROOF, time=at(31))},
+        {"proof": replace(PROOF, factors=("hwk",))},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -119,7 +120,7 @@ def test_D5_what_cannot_be_written_exactly_cannot_be_signed(decision: Decision, 
 @pytest.mark.parametrize(("age", "good"), [(0, True), (300, True), (300.1, False), (-60, True), (-60.1, False)])
 def test_D5_a_proof_is_good_for_five_minutes(age: float, good: bool) -> None:
     """D5: at most five minutes old, and not from more than a minute ahead."""
-    assert fresh(Proof("ed25519", "", at(0)), at(age)) is good
+    assert fresh(Proof("ed25519", time=at(0)), at(age)) is good
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), st.integers(-9, 9) | st.text("ab")))

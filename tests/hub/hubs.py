@@ -228,11 +228,11 @@ class World:
             kind,
             request.spec.digest,
             request.uid,
-            proof=Proof("ed25519", "", time),
+            proof=Proof("ed25519", time=time),
             **({**denial, **changes} if kind is DecisionKind.DENIED else changes),
         )
         signature = sign(self.home.path, key_of or name, signed_text(self.home.cluster_uid, request, decision))
-        return replace(decision, proof=Proof("ed25519", base64.b64encode(signature).decode(), time))
+        return replace(decision, proof=Proof("ed25519", base64.b64encode(signature).decode(), time=time))
 
     async def decide(self, handle: str, name: str, kind: DecisionKind = DecisionKind.APPROVED, **how: Any) -> None:
         """A person's own word, through a store of their own."""
@@ -245,7 +245,7 @@ class World:
         store = await self.store()
         namespace, _, key = handle.partition("/")
         request = await store.get(namespace, key)
-        proof = Proof("ed25519", "", self.clock().replace(microsecond=0))
+        proof = Proof("ed25519", time=self.clock().replace(microsecond=0))
         note = Note(name, 1, request.uid, NoteType.EXTEND, minutes=minutes, proof=proof)
         signature = sign(self.home.path, key_of or name, signed_note(self.home.cluster_uid, request, note))
         signed = replace(note, proof=replace(proof, signature=base64.b64encode(signature).decode()))

@@ -265,10 +265,16 @@ async def test_B4_a_handle_gives_nothing_to_another_workload(
 
 async def test_B4_what_a_sidecar_says_it_is_counts_for_nothing(world: World, sidecar: Sidecar) -> None:
     """B4: identity fields of a spec are overwritten by what the connection established."""
-    claimed = {"requester": "ana", "workload": "deploy/other", "service_account": "admin", "agent_pod_uid": "x"}
+    claimed = {
+        "requester": "ana",
+        "requester_uid": "x",
+        "workload": "deploy/other",
+        "service_account": "admin",
+        "agent_pod_uid": "x",
+    }
     held = await sidecar.open(a_spec(**claimed, on_behalf_of="eve", on_behalf_of_verified=True))
     spec = (await world.state_of(held.handle, State.PENDING)).spec
-    assert spec.requester == "system:serviceaccount:shop:support"
+    assert (spec.requester, spec.requester_uid) == ("system:serviceaccount:shop:support", "")
     assert (spec.workload, spec.service_account) == ("deploy/support", "support")
     assert (spec.agent_pod, spec.agent_pod_uid) == (sidecar.agent.pod_name, sidecar.agent.pod_uid)
     assert not spec.on_behalf_of_verified

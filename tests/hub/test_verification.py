@@ -54,13 +54,13 @@ def unsigned(world: World, request: ApprovalRequest, _: ApprovalRequest) -> Deci
 def of_another_kind(world: World, request: ApprovalRequest, _: ApprovalRequest) -> Decision:
     signed = world.signed(request, "ana")
     assert signed.proof is not None
-    return replace(signed, proof=Proof("totp", signed.proof.signature, signed.proof.time))
+    return replace(signed, proof=Proof("totp", signed.proof.signature, time=signed.proof.time))
 
 
 def garbage(world: World, request: ApprovalRequest, _: ApprovalRequest) -> Decision:
     signed = world.signed(request, "ana")
     assert signed.proof is not None
-    return replace(signed, proof=Proof("ed25519", "not base64 ∞", signed.proof.time))
+    return replace(signed, proof=Proof("ed25519", "not base64 ∞", time=signed.proof.time))
 
 
 def as_somebody_unknown(world: World, request: ApprovalRequest, _: ApprovalRequest) -> Decision:
@@ -136,7 +136,9 @@ async def test_D5_a_note_for_another_request_never_counts(world: World, hub: Hub
     """D5: more time that ana gave to an earlier request of the same name is none for this one."""
     request = await world.state_of((await sidecar.open(a_spec())).handle, State.PENDING)
     time = world.clock()
-    note = Note("ana", 1, "0" * 32, NoteType.EXTEND, minutes=9, proof=Proof("ed25519", "", time.replace(microsecond=0)))
+    note = Note(
+        "ana", 1, "0" * 32, NoteType.EXTEND, minutes=9, proof=Proof("ed25519", time=time.replace(microsecond=0))
+    )
     assert note.proof is not None
     signature = sign(world.home.path, "ana", signed_note(world.home.cluster_uid, request, note))
     proof = replace(note.proof, signature=base64.b64encode(signature).decode())

@@ -52,7 +52,7 @@ requirements = st.builds(
     or_second_person=st.booleans(),
     origin=words,
 )
-proofs = st.builds(Proof, type=words, signature=words, time=times)
+proofs = st.builds(Proof, type=words, signature=words, factors=lists, time=times)
 decisions = st.builds(
     Decision,
     reviewer=words,
@@ -84,6 +84,7 @@ specs = st.builds(
     kind=st.sampled_from(Kind),
     summary=words,
     requester=words,
+    requester_uid=words,
     agent_pod=words,
     agent_pod_uid=words,
     service_account=words,

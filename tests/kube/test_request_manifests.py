@@ -165,7 +165,7 @@ def test_terms_are_written_even_where_they_are_the_default() -> None:
         "metadata.mood",
         "spec.mood",
         "spec.agent.mood",
-        "spec.requester.uid",
+        "spec.requester.groups",
         "spec.call.arguments",
         "spec.factors.0.mood",
         "spec.requirements.0.minimum",

@@ -210,11 +210,12 @@ def test_a_decision_becomes_a_review_without_its_proof() -> None:
         "u",
         reason="no",
         category=Category.MISSING_CONTEXT,
-        proof=Proof("ed25519", "c2ln", NOON),
+        proof=Proof("ed25519", "c2ln", time=NOON),
     )
     review = review_of(decision)
     assert (review.reviewer, review.approved, review.reason, review.category) == ("bo", False, "no", "MissingContext")
     assert proof_of(decision) == "ed25519:c2ln"
+    assert proof_of(replace(decision, proof=Proof("oidc", factors=("hwk", "pin"), time=NOON))) == "oidc:hwk,pin"
     assert proof_of(replace(decision, proof=None)) == ""
 
 

@@ -59,7 +59,7 @@ class RealHub:
             return await store.get(namespace, name)
 
     def _signed(self, request: ApprovalRequest, reviewer: str, kind: DecisionKind, **more: Any) -> Decision:
-        unsigned = Proof("ed25519", "", datetime.now(UTC))
+        unsigned = Proof("ed25519", time=datetime.now(UTC))
         groups = {"ana": ("support",), "bo": ("managers",), "cy": ("support", "managers")}[reviewer]
         decision = Decision(reviewer, kind, request.spec.digest, request.uid, groups=groups, proof=unsigned, **more)
         cluster_uid = orjson.loads((self.home / "home.json").read_bytes())["clusterUID"]

@@ -117,6 +117,18 @@ async def test_a_file_of_another_release_or_program_is_refused(
     assert world.path.read_bytes() == before
 
 
+async def test_a_file_of_the_first_release_is_read_on(world: SQLiteWorld) -> None:
+    """A file of schema 1 keeps its requests, and from then on is one of this release."""
+    async with SQLiteStore.open(world.path, clock=world.clock) as store:
+        stored = await store.create("shop", "refund-1", a_spec(), opening(world.clock))
+    with closing(sqlite3.connect(world.path)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    async with SQLiteStore.open(world.path, clock=world.clock) as store:
+        assert await store.get("shop", "refund-1") == stored
+    with closing(sqlite3.connect(world.path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
+
+
 async def test_a_foreign_database_is_not_written_into(world: SQLiteWorld) -> None:
     """A database with tables of its own and no mark of any program is not taken for an empty one."""
     world.path.parent.mkdir(mode=0o700)

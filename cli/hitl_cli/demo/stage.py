@@ -107,7 +107,7 @@ class Stage:
     def forge_approval(self, handle: str, reviewer: str) -> None:
         """What a process of the same account could do: a vote in a reviewer's name, its signature made up."""
         now = datetime.now(UTC)
-        proof = Proof("ed25519", base64.b64encode(bytes(64)).decode(), now)
+        proof = Proof("ed25519", base64.b64encode(bytes(64)).decode(), time=now)
 
         async def write() -> None:
             namespace, _, name = handle.partition("/")

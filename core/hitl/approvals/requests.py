@@ -70,14 +70,17 @@ class Proof:
     """What a reviewer showed beside his identity.
 
     Attributes:
-        type: ``ed25519`` (standalone signature); other types arrive with the second factors they belong to.
-        signature: base64.
-        time: when it was made, as the reviewer's program says; at most 5 min old when it is verified.
+        type: ``ed25519`` (standalone: a signature), ``oidc`` (cluster: second factors of the reviewer's own login).
+        signature: base64; empty where the API server vouches.
+        factors: of an ``oidc`` proof: authentication methods as RFC 8176 names them, e.g. ``hwk``. The API server lets
+            only those in that the reviewer's token carries.
+        time: when it was made, as the reviewer's program says; a signature is at most 5 min old when it is verified.
     """
 
     type: str
-    signature: str
-    time: datetime
+    signature: str = ""
+    factors: tuple[str, ...] = ()
+    time: datetime = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,8 @@ class RequestSpec:
     """What was asked. Immutable once stored. Strings from the agent are escaped (G1) and redacted (I10).
 
     Attributes:
-        requester: the agent's ServiceAccount as a user name; can never approve.
+        requester: the agent's ServiceAccount as a user name; can never approve. `requester_uid`: its uid, empty where
+            there is none (standalone).
         on_behalf_of: user the agent acts for, empty if none; `on_behalf_of_verified`, `…_may_approve`: SECURITY B3.
         digest: keyed digest of the exact call, hex.
         key: call_id or digest: what a retry attaches by.
@@ -241,6 +245,7 @@ class RequestSpec:
     earlier: str = ""
     excluded: tuple[str, ...] = ()
     patchable: tuple[str, ...] = ()
+    requester_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ def _about(cluster_uid: str, request: ApprovalRequest, proof: Proof | None) -> d
         "namespace": request.namespace,
         "name": request.name,
         "proof": proof.type,
+        **({"factors": sorted(proof.factors)} if proof.factors else {}),
         "time": proof.time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 

@@ -88,6 +88,7 @@ _PROOF = Shape(
     Proof,
     Field("type", "type", TEXT),
     Field("signature", "signature", TEXT),
+    Field("factors", "factors", many(TEXT)),
     Field("time", "time", TIME),
 )
 _DECISION = Shape(
@@ -138,6 +139,7 @@ SPEC: Final = Shape(
     Field("kind", "kind", enum(Kind)),
     Field("summary", "summary", TEXT),
     Field("requester.username", "requester", TEXT),
+    Field("requester.uid", "requester_uid", TEXT),
     Field("agent.podName", "agent_pod", TEXT),
     Field("agent.podUID", "agent_pod_uid", TEXT),
     Field("agent.serviceAccount", "service_account", TEXT),

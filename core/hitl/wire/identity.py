@@ -32,12 +32,14 @@ class Identity:
         stamped: the labels that the pod had when it was injected; None where nobody stamped it. Policies that select
             these apply beside those that select `agent.labels`, so that relabelling adds policies and removes none
             (SECURITY B2).
+        requester_uid: of the agent's ServiceAccount, as the token review gives it; empty where there is none.
     """
 
     agent: Agent
     namespace_uid: str
     cluster_uid: str
     stamped: Mapping[str, str] | None = None
+    requester_uid: str = ""
 
 
 def agent_to_metadata(agent: Agent) -> bytes:

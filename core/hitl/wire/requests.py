@@ -28,8 +28,9 @@ def review_of(decision: Decision) -> gate_pb2.Review:
 
 
 def proof_of(decision: Decision) -> str:
-    """``type:signature`` for the audit log, empty where the API server vouches and nothing was signed."""
-    return f"{decision.proof.type}:{decision.proof.signature}" if decision.proof else ""
+    """For the audit log: ``ed25519:<signature>`` or ``oidc:hwk,pin``; empty where only the API server vouches."""
+    proof = decision.proof
+    return f"{proof.type}:{proof.signature or ','.join(proof.factors)}" if proof else ""
 
 
 def result_to_proto(word: str) -> gate_pb2.Result:

@@ -7,7 +7,9 @@ from typing import Final
 from hitl.errors import StoreUnavailable
 
 # Raise it with every change below and with every new field in a stored spec or status: older releases must not guess.
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+# Older files whose rows this release reads as they are: what came since has a default.
+_READ_AS_THEY_ARE: Final = (1,)
 # "hitl" in ASCII, in the file's header: tells our files from other programs' databases.
 APPLICATION: Final = 0x6869746C
 
@@ -97,7 +99,9 @@ def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
         return
     if application != APPLICATION:
         raise StoreUnavailable(f"{path} is a database of another program; give hitl a file of its own")
-    if version != SCHEMA:
+    if version in _READ_AS_THEY_ARE:
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+    elif version != SCHEMA:
         raise StoreUnavailable(
             f"{path} was written by another release of hitl (schema {version}, this one reads {SCHEMA}); "
             "use that release, or start with a new home"

@@ -1,0 +1,56 @@
+"""`python -m hitl_operator.manifests`: what an installation applies, as YAML for `kubectl apply --server-side -f -`."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import yaml
+
+from hitl.errors import InvalidInput
+from hitl.kube.shipped import DEFAULT, Shipped, admission, crds, home, roles
+
+# In this order: policies stand before anybody could write what they guard.
+_PARTS: Final[dict[str, Callable[[Shipped], tuple[dict[str, Any], ...]]]] = {
+    "admission": admission,
+    "crds": lambda _: crds(),
+    "roles": lambda shipped: (*home(shipped), *roles(shipped)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the manifests; 2 where the options name no possible installation."""
+    parser = argparse.ArgumentParser(prog="python -m hitl_operator.manifests", description=__doc__)
+    parser.add_argument("--namespace", default=DEFAULT.namespace, help="of the operator (%(default)s)")
+    parser.add_argument("--service-account", default=DEFAULT.service_account, help="of the operator (%(default)s)")
+    parser.add_argument(
+        "--factor-key",
+        default=DEFAULT.factor_key,
+        help="key of userInfo.extra that carries the login's authentication methods (%(default)s)",
+    )
+    parser.add_argument("--factors", default=",".join(DEFAULT.factors), help="methods that count (%(default)s)")
+    parser.add_argument("--hardware", default=",".join(DEFAULT.hardware), help="those that are keys (%(default)s)")
+    parser.add_argument("--only", choices=sorted(_PARTS), help="print this part alone")
+    given = parser.parse_args(arguments)
+    try:
+        shipped = Shipped(
+            given.namespace,
+            given.service_account,
+            given.factor_key,
+            _words(given.factors),
+            _words(given.hardware),
+        )
+    except InvalidInput as error:
+        parser.error(str(error))
+    parts = [given.only] if given.only else list(_PARTS)
+    documents = [document for part in parts for document in _PARTS[part](shipped)]
+    sys.stdout.write(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=120))
+    return 0
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for each in text.split(",") if (word := each.strip()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
