@@ -144,7 +144,7 @@ class Reviewer:
             category=wish.category,
             groups=self.person.groups,
             arguments_patch=wish.patch,
-            proof=Proof(_PROOF, "", self._clock().replace(microsecond=0)),
+            proof=Proof(_PROOF, time=self._clock().replace(microsecond=0)),
         )
         text = signed_text(self._home.uid(), request, decision)
         signature = base64.b64encode(sign(self._home.path, self.person.name, text)).decode()
