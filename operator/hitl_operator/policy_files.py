@@ -17,7 +17,7 @@ from hitl.wire.identity import Identity
 from hitl_operator.last_good import LastGood, read_last_good, write_last_good
 from hitl_operator.logs import Log
 from hitl_operator.policy_set import Trouble, Troubles, accept, files_of, policies_of, read_texts
-from hitl_operator.sources import ConfigBook, Generation
+from hitl_operator.sources import ConfigBook, Floor, Generation
 
 LOOK_EVERY = 0.1  # seconds; a change is in force after two looks
 # A file written within one clock tick of a look could change again without a newer time stamp: look until it is older.
@@ -167,11 +167,11 @@ class PolicyFiles:
 
     def _grow_strict(self, now: datetime) -> None:
         kept, generation = self._kept, self._book.generation
-        if kept is None or kept.invalid_since is None or generation is None or generation.strict:
+        if kept is None or kept.invalid_since is None or generation is None or generation.floors:
             return
         grace = generation.settings.invalid_grace
         if now >= kept.invalid_since + timedelta(seconds=grace):
-            self._book.publish(replace(generation, strict=True))
+            self._book.publish(replace(generation, floors=(Floor(),)))
             _log.error(
                 "config-strict",
                 since=kept.invalid_since.isoformat(),

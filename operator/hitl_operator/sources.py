@@ -2,24 +2,29 @@
 
 A source of policies (files here, informers on a cluster) publishes whole generations into a `ConfigBook`; the hub only
 ever reads the book. Nothing is handed out before the first generation, so an absent config is never an empty one.
+
+Documents are put together from parts that are made once for each resource: a change must reach thousands of sidecars
+within two seconds, and most of their documents do not change with it.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import rfc8785
 
+from hitl.errors import InvalidPolicy, Problem
 from hitl.policy.actions import Action
-from hitl.policy.config import COMPILER, compile_config, config_document, revision_of
+from hitl.policy.config import COMPILER, canonical_form, config_document, revision_named, together
 from hitl.policy.selectors import selects
 from hitl.policy.settings import Settings
-from hitl.policy.spec import Policy, ToolServer
+from hitl.policy.spec import PodSelector, Policy, ToolServer
 from hitl.wire.identity import Identity
 
-_MOST_CACHED = 1024  # documents; one for each combination of labels in use
+_MOST_LABELS = 8192  # combinations of labels that are remembered; a hub serves 5 000 sidecars
+_MOST_DOCUMENTS = 1024  # documents that are remembered across generations
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Entry:
         namespace: empty for a ClusterAgentPolicy.
         generation: counts changes of `spec`, from 1.
         parsed: what it means.
+        canonical: its part of a config document, as JCS. InvalidPolicy is raised where there is no such form.
     """
 
     kind: str
@@ -40,29 +46,52 @@ class Entry:
     generation: int
     spec: Mapping[str, Any]
     parsed: Policy | ToolServer
+    canonical: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the canonical form, once for all documents that it will be in."""
+        object.__setattr__(self, "canonical", _canonical(self.to_json()))
 
     @property
     def policy(self) -> Policy | None:
         """The parsed policy; None for a ToolServer."""
         return self.parsed if isinstance(self.parsed, Policy) else None
 
+    def part_for(self, labels: Mapping[str, str]) -> bytes:
+        """Its part of the document of a pod that has these labels now. One that no longer selects them got it by the
+        labels that were stamped, and says so: the sidecar selects by the present ones (SECURITY B2).
+        """
+        if _is_selected(self, labels):
+            return self.canonical
+        return _canonical({**self.to_json(), "selected": True})
+
     def to_json(self) -> dict[str, Any]:
-        """As it stands in config documents and in last-good.json."""
+        """As it stands in config documents."""
         own = {"name": self.name, "uid": self.uid, "generation": self.generation, "spec": dict(self.spec)}
         return own if self.kind == "ToolServer" else {"kind": self.kind, "namespace": self.namespace, **own}
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """A set of resources that was accepted together.
+class Floor:
+    """Pods for which every Allow and Notify becomes Confirm, because what somebody wrote for them has been invalid for
+    longer than `invalidGrace` (SECURITY C6).
 
     Attributes:
-        strict: an invalid update has stood for longer than `invalidGrace`: Allow and Notify become Confirm (C6).
+        namespace: of the pods; empty: every namespace.
+        selector: which of them; empty: all.
     """
+
+    namespace: str = ""
+    selector: PodSelector = field(default_factory=PodSelector)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A set of resources that was accepted together, and the pods of which more is asked than it says."""
 
     entries: tuple[Entry, ...]
     settings: Settings
-    strict: bool = False
+    floors: tuple[Floor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +116,11 @@ class ConfigSource(Protocol):
         """The operator's settings in force; the defaults before the first config."""
         ...
 
+    @property
+    def age(self) -> float:
+        """Seconds since it was last known that nothing newer is written than what is in force."""
+        ...
+
     def config_for(self, identity: Identity, key_id: str, compiler: str = COMPILER) -> ServedConfig | None:
         """The config of one pod, named under its sidecar's compiler version; None while there is none."""
         ...
@@ -101,8 +135,11 @@ class ConfigBook:
 
     def __init__(self) -> None:
         self.generation: Generation | None = None
+        self.measure_age: Callable[[], float] = _just_read
         self._version = 0
-        self._served: OrderedDict[tuple[object, ...], ServedConfig] = OrderedDict()
+        self._by_namespace: dict[str, tuple[Entry, ...]] = {}
+        self._by_labels: OrderedDict[tuple[object, ...], ServedConfig] = OrderedDict()
+        self._documents: OrderedDict[tuple[object, ...], tuple[tuple[Entry, ...], ServedConfig]] = OrderedDict()
         self._news = asyncio.Event()
 
     @property
@@ -115,11 +152,19 @@ class ConfigBook:
         """As `ConfigSource.settings`."""
         return self.generation.settings if self.generation is not None else Settings()
 
+    @property
+    def age(self) -> float:
+        """As `ConfigSource.age`; whoever publishes says how it is measured (`measure_age`)."""
+        return self.measure_age()
+
     def publish(self, generation: Generation) -> None:
-        """Put a generation in force for everybody."""
+        """Put a generation in force for everybody. An unchanged resource should be the same `Entry` as before: what is
+        made of it is then found again.
+        """
         self.generation = generation
+        self._by_namespace = _by_namespace(generation.entries)
         self._version += 1
-        self._served.clear()
+        self._by_labels.clear()
         self._news.set()
         self._news = asyncio.Event()
 
@@ -129,31 +174,66 @@ class ConfigBook:
             await self._news.wait()
         return self._version
 
+    def concerning(self, identity: Identity) -> tuple[Entry, ...]:
+        """The resources in force that a pod gets: those of its namespace that select it, and the baseline."""
+        own = self._by_namespace.get(identity.agent.namespace, self._by_namespace.get("", ()))
+        return tuple(entry for entry in own if _concerns(entry, identity))
+
     def config_for(self, identity: Identity, key_id: str, compiler: str = COMPILER) -> ServedConfig | None:
         """As `ConfigSource.config_for`: the entries of its namespace that select its labels, and the baseline."""
         generation = self.generation
         if generation is None:
             return None
-        agent = identity.agent
-        place = (agent.namespace, identity.namespace_uid, key_id, compiler, frozenset(agent.labels.items()))
-        served = self._served.get(place)
+        agent, stamped = identity.agent, identity.stamped
+        labels = frozenset(agent.labels.items()), None if stamped is None else frozenset(stamped.items())
+        place = (agent.namespace, identity.namespace_uid, key_id, compiler, labels)
+        served = self._by_labels.get(place)
         if served is None:
-            served = serve(generation, identity, key_id, compiler)
-            self._served[place] = served
-            if len(self._served) > _MOST_CACHED:
-                self._served.popitem(last=False)
+            served = self._by_labels[place] = self._serve(generation, identity, key_id, compiler)
+            _forget(self._by_labels, _MOST_LABELS)
+        return served
+
+    def _serve(self, generation: Generation, identity: Identity, key_id: str, compiler: str) -> ServedConfig:
+        entries = self.concerning(identity)
+        by_stamp = tuple(entry for entry in entries if not _is_selected(entry, identity.agent.labels))
+        floored = _is_floored(generation, identity)
+        # Entries are told apart by identity, which is safe while the value holds them.
+        content = (*map(id, entries), None, *map(id, by_stamp))
+        place = (
+            identity.agent.namespace,
+            identity.namespace_uid,
+            key_id,
+            compiler,
+            floored,
+            generation.settings,
+            content,
+        )
+        known = self._documents.get(place)
+        if known is not None:
+            self._documents.move_to_end(place)
+            return known[1]
+        served = serve(generation, identity, key_id, compiler)
+        self._documents[place] = entries, served
+        _forget(self._documents, _MOST_DOCUMENTS)
         return served
 
 
 def serve(generation: Generation, identity: Identity, key_id: str, compiler: str = COMPILER) -> ServedConfig:
-    """The config of one pod under a generation. InvalidPolicy if what it selects does not compile."""
-    agent = identity.agent
-    entries = [entry for entry in generation.entries if _concerns(entry, agent.namespace, agent.labels)]
+    """The config of one pod under a generation. InvalidPolicy if what it selects does not go together.
+
+    Every entry compiled by itself when it was accepted, so only what they are to each other is left to be looked at.
+    """
+    entries = [entry for entry in generation.entries if _concerns(entry, identity)]
+    problems = together([entry.parsed for entry in entries])
+    if problems:
+        raise InvalidPolicy(tuple(problems))
     document = document_of(entries, generation.settings, identity, key_id)
-    if generation.strict:
+    if _is_floored(generation, identity):
         document["floor"] = Action.CONFIRM.word
-    compile_config(document)
-    return ServedConfig(rfc8785.dumps(document), revision_of(document, compiler), generation.settings)
+    labels = identity.agent.labels
+    parts = {(entry.kind, entry.name): entry.part_for(labels) for entry in entries}
+    canonical = canonical_form(document, lambda raw: parts[raw.get("kind", "ToolServer"), raw["name"]])
+    return ServedConfig(canonical, revision_named(canonical, compiler), generation.settings)
 
 
 def document_of(entries: Iterable[Entry], settings: Settings, identity: Identity, key_id: str) -> dict[str, Any]:
@@ -169,9 +249,52 @@ def document_of(entries: Iterable[Entry], settings: Settings, identity: Identity
     )
 
 
-def _concerns(entry: Entry, namespace: str, labels: Mapping[str, str]) -> bool:
-    if entry.policy is None:
-        return entry.namespace in ("", namespace)
-    if not entry.policy.is_cluster and entry.namespace != namespace:
+def _by_namespace(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
+    """The entries that may concern pods of each namespace; those of no namespace under "" and everywhere."""
+    everywhere = tuple(entry for entry in entries if not entry.namespace)
+    own: dict[str, list[Entry]] = {"": []}
+    for entry in entries:
+        if entry.namespace:
+            own.setdefault(entry.namespace, []).append(entry)
+    return {namespace: (*everywhere, *found) for namespace, found in own.items()}
+
+
+def _concerns(entry: Entry, identity: Identity) -> bool:
+    """Whether a pod gets this: also by the labels it had when it was injected, so that relabelling a running pod adds
+    policies and never removes one (SECURITY B2).
+    """
+    if entry.namespace not in ("", identity.agent.namespace):
         return False
-    return selects(entry.policy.pod_selector, labels)
+    stamped = identity.stamped
+    return _is_selected(entry, identity.agent.labels) or (stamped is not None and _is_selected(entry, stamped))
+
+
+def _is_selected(entry: Entry, labels: Mapping[str, str]) -> bool:
+    return entry.policy is None or selects(entry.policy.pod_selector, labels)
+
+
+def _is_floored(generation: Generation, identity: Identity) -> bool:
+    agent, stamped = identity.agent, identity.stamped
+    return any(
+        floor.namespace in ("", agent.namespace)
+        and (selects(floor.selector, agent.labels) or (stamped is not None and selects(floor.selector, stamped)))
+        for floor in generation.floors
+    )
+
+
+def _canonical(part: Mapping[str, Any]) -> bytes:
+    """InvalidPolicy where a resource holds what JSON cannot say in exactly one way."""
+    try:
+        return rfc8785.dumps(dict(part))
+    except (rfc8785.CanonicalizationError, RecursionError) as error:
+        raise InvalidPolicy((Problem("spec", f"has no canonical JSON form ({error}); write it otherwise"),)) from error
+
+
+def _forget(cache: OrderedDict[Any, Any], most: int) -> None:
+    while len(cache) > most:
+        cache.popitem(last=False)
+
+
+def _just_read() -> float:
+    """Files are looked at several times a second."""
+    return 0.0

@@ -349,7 +349,7 @@ async def test_C6_files_that_vanish_altogether_are_no_empty_policy(world: World,
     world.clock.advance(901)
     hub.look()
     assert hub.book.generation is not None
-    assert hub.book.generation.strict
+    assert hub.book.generation.floors
 
 
 async def test_A7_a_policy_that_is_removed_beside_others_is_named(

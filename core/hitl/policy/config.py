@@ -7,7 +7,8 @@ the way looks just like one that never had any.
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import rfc8785
@@ -19,7 +20,7 @@ from hitl.policy.parse import parse_policy, parse_tool_server
 from hitl.policy.parsing_reader import TWICE, Problems, Reader
 from hitl.policy.parsing_servers import SAME_NAME
 from hitl.policy.settings import Settings, parse_settings, settings_document
-from hitl.policy.spec import Autonomy, Config, Mode, Policy, Posture, ToolServer
+from hitl.policy.spec import Autonomy, Config, Mode, PodSelector, Policy, Posture, ToolServer
 
 # The form of the document. Raise it when a sidecar that does not know the new form would misread it.
 SCHEMA: Final = 1
@@ -33,6 +34,7 @@ _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}", re.ASCII)
 _MANY = 10_000
 _KINDS: Final = {"AgentPolicy": "AgentPolicy", "ClusterAgentPolicy": "ClusterAgentPolicy"}
+_LISTS: Final = ("policies", "toolServers")
 _FLOORS: Final = {Action.CONFIRM.word: Action.CONFIRM}
 
 
@@ -51,7 +53,8 @@ def config_document(
         namespace: of the pod.
         namespace_uid: uid of that namespace.
         settings: of the operator.
-        policies: ``{kind, name, namespace, uid, generation, spec}`` of those that select the pod, baseline included.
+        policies: ``{kind, name, namespace, uid, generation, spec}`` of those that select the pod, baseline included;
+            with ``selected: true`` those that are for it whatever labels it has by now (SECURITY B2).
         tool_servers: ``{name, uid, generation, spec}`` of the namespace.
         key_id: names the namespace key for digests.
     """
@@ -68,8 +71,34 @@ def config_document(
     }
 
 
+def canonical_form(document: Mapping[str, Any], part: Callable[[Mapping[str, Any]], bytes] = rfc8785.dumps) -> bytes:
+    """The JCS of a config document.
+
+    Args:
+        document: as `config_document` made it.
+        part: gives the JCS of one of its policies or tool servers; whoever has made that before need not do it again.
+
+    Raises:
+        InvalidPolicy: the document has no canonical JSON form.
+    """
+    try:
+        texts = {key: rfc8785.dumps(value) for key, value in document.items() if key not in _LISTS}
+        for key in _LISTS:
+            texts[key] = b"[%s]" % b",".join(map(part, document[key]))
+        # Keys are ASCII, so code points sort as the UTF-16 units of RFC 8785 do.
+        return b"{%s}" % b",".join(b"%s:%s" % (rfc8785.dumps(key), texts[key]) for key in sorted(texts))
+    except (rfc8785.CanonicalizationError, KeyError, TypeError, RecursionError) as error:
+        problem = f"has no canonical form ({type(error).__name__}: {error}); send what config_document made"
+        raise InvalidPolicy((Problem("", problem, BAD_DOCUMENT),)) from error
+
+
+def revision_named(canonical: bytes, compiler: str = COMPILER) -> str:
+    """The name of a canonical document: SHA-256 over it and the compiler's version, in hex."""
+    return hashlib.sha256(canonical + b"\n" + compiler.encode()).hexdigest()
+
+
 def revision_of(document: Mapping[str, Any], compiler: str = COMPILER) -> str:
-    """SHA-256 over the document's JCS and the compiler's version, in hex; the order of its lists does not matter.
+    """As `revision_named`, of a document that need not be in its canonical order.
 
     Raises:
         InvalidPolicy: the document has no canonical JSON form.
@@ -80,11 +109,10 @@ def revision_of(document: Mapping[str, Any], compiler: str = COMPILER) -> str:
             "policies": sorted(document["policies"], key=_policy_order),
             "toolServers": sorted(document["toolServers"], key=lambda server: str(server["name"])),
         }
-        canonical = rfc8785.dumps(ordered)
-    except (rfc8785.CanonicalizationError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         problem = f"has no canonical form ({type(error).__name__}: {error}); send what config_document made"
         raise InvalidPolicy((Problem("", problem, BAD_DOCUMENT),)) from error
-    return hashlib.sha256(canonical + b"\n" + compiler.encode()).hexdigest()
+    return revision_named(canonical_form(ordered), compiler)
 
 
 def compile_config(document: Any) -> Config:
@@ -200,12 +228,14 @@ def _read_policies(reader: Reader, namespace: str) -> list[Policy | None]:
         wanted = "" if kind == "ClusterAgentPolicy" else namespace
         if kind is not None and own != wanted:
             entry.problem("namespace", f"is {own!r}, wants {wanted!r}: the config mixes namespaces", BAD_DOCUMENT)
+        selected = entry.flag("selected")
         metadata = _read_metadata(entry, own)
         found.append(None)
         if kind is None:
             continue
         try:
-            found[-1] = parse_policy(kind, metadata, entry.value("spec"))
+            policy = parse_policy(kind, metadata, entry.value("spec"))
+            found[-1] = replace(policy, pod_selector=PodSelector()) if selected else policy
         except InvalidPolicy as error:
             reader.problems.found += _named(error, index, f"{kind} {metadata['name']}")
     return found
