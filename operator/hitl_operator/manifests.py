@@ -1,6 +1,7 @@
 """`python -m hitl_operator.manifests`: what an installation applies, as YAML for `kubectl apply --server-side -f -`."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -16,6 +17,17 @@ _PARTS: Final[dict[str, Callable[[Shipped], tuple[dict[str, Any], ...]]]] = {
     "crds": lambda _: crds(),
     "roles": lambda shipped: (*home(shipped), *roles(shipped)),
 }
+
+
+class _Quoting(yaml.SafeDumper):
+    """Quotes y and n, which kubectl reads as true and false (YAML 1.1) and PyYAML does not."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the library's signature
+        """Spell everything out: what is compared and read by people carries no references."""
+        return True
+
+
+_Quoting.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("[yYnN]"), list("yYnN"))  # type: ignore[no-untyped-call]  # PyYAML
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     parts = [given.only] if given.only else list(_PARTS)
     documents = [document for part in parts for document in _PARTS[part](shipped)]
-    sys.stdout.write(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=120))
+    sys.stdout.write(yaml.dump_all(documents, Dumper=_Quoting, sort_keys=False, allow_unicode=True, width=120))
     return 0
 
 
