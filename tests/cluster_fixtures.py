@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 
 from control_plane.running import ControlPlane
+from hitl.kube import shipped
+from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
 
 NEEDS_A_CLUSTER = {"control_plane", "full_control_plane"}
 ACTING = 60.0  # seconds within which an API server must have taken up a policy; it takes 1 to 4
@@ -73,19 +76,15 @@ def namespace(control_plane: ControlPlane) -> str:
 
 
 @pytest.fixture
-async def admin(control_plane: ControlPlane) -> AsyncIterator[Any]:
+async def admin(control_plane: ControlPlane) -> AsyncIterator[KubeAPI]:
     """An open KubeAPI of a user in system:masters."""
-    from hitl.kube.access import Access
-    from hitl.kube.api import KubeAPI
-
     async with KubeAPI.open(Access.from_kubeconfig(control_plane.admin)) as api:
         yield api
 
 
 @pytest.fixture
-def as_user(control_plane: ControlPlane) -> Callable[..., Any]:
+def as_user(control_plane: ControlPlane) -> Callable[..., Access]:
     """`as_user(name, groups=(), extra=None) -> Access`: how that user reaches the API server."""
-    from hitl.kube.access import Access
 
     def access(name: str, groups: Sequence[str] = (), extra: Mapping[str, Sequence[str]] | None = None) -> Access:
         return Access.from_kubeconfig(control_plane.kubeconfig(name, groups, extra=extra))
@@ -111,13 +110,12 @@ def applied(plane: ControlPlane, *objects: Mapping[str, Any]) -> None:
 
 def install(plane: ControlPlane) -> None:
     """Install what the product ships and return when the API server acts on all of it."""
-    from hitl.kube import shipped
-
-    applied(plane, *shipped.crds())
-    _kubectl(plane, "wait", "--for=condition=Established", "crd", "--all", f"--timeout={ACTING:.0f}s")
-    everything = shipped.Shipped()
-    applied(plane, *shipped.roles(everything))
-    applied(plane, *shipped.admission(everything))
+    crds = shipped.crds()
+    applied(plane, *shipped.home(), *shipped.roles(), *crds)
+    if crds:
+        established = [f"crd/{crd['metadata']['name']}" for crd in crds]
+        _kubectl(plane, "wait", "--for=condition=Established", *established, f"--timeout={ACTING:.0f}s")
+    applied(plane, *shipped.admission(), SENTINEL_POLICY)
     until_policies_act(plane)
 
 
@@ -135,12 +133,7 @@ def until_policies_act(plane: ControlPlane) -> None:
 
 def _running(folder: Path, *, controller_manager: bool) -> Iterator[ControlPlane]:
     with ControlPlane.start(folder, controller_manager=controller_manager) as plane:
-        try:
-            import hitl.kube.shipped  # noqa: F401 - only asks whether it is there
-        except ModuleNotFoundError:
-            pass
-        else:
-            install(plane)
+        install(plane)
         yield plane
     shutil.rmtree(folder / "etcd", ignore_errors=True)  # etcd keeps 64 MB ahead of what it needs
 
