@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: $(READY) ## make .venv with every pinned dependency (the other targets do it by themselves)
 
@@ -21,8 +21,10 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY) ## the main job on this machine: a dozen calls, some of them yours to decide
 	$(BIN)/hitl demo
 
-test: $(READY) ## unit, tables, properties, life cycle, integration
-	$(BIN)/python -m pytest -n auto
+# The API server's programs come first and alone, so that who builds them for minutes sees it, and a failure says why.
+test: $(READY) ## unit, tables, properties, life cycle, integration, and a real API server (built once, four minutes)
+	$(BIN)/python -m control_plane.provide
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: $(READY) ## format, lint, types, import contracts, generated files, protos
 	$(BIN)/ruff format --check .

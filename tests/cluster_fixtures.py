@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hitl.kube.api import KubeAPI
 
 NEEDS_A_CLUSTER = {"control_plane", "full_control_plane"}
 ACTING = 60.0  # seconds within which an API server must have taken up a policy; it takes 1 to 4
+SHARES = 4  # of the cluster tier's files; each may cost a control plane of 320 MB
 COUNTER = itertools.count(1)
 
 # The last policy to be created, so that all before it act when this one does; it refuses one name only.
@@ -52,9 +54,13 @@ SENTINEL_OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name":
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the cluster tier and, under `--dist loadgroup`, keep it on few workers, whatever the number of cores."""
     for item in items:
-        if NEEDS_A_CLUSTER & set(getattr(item, "fixturenames", ())):
+        uses = NEEDS_A_CLUSTER & set(getattr(item, "fixturenames", ()))
+        if uses:
             item.add_marker(pytest.mark.cluster)
+            share = "full" if "full_control_plane" in uses else zlib.crc32(item.path.name.encode()) % SHARES
+            item.add_marker(pytest.mark.xdist_group(f"cluster-{share}"))
 
 
 @pytest.fixture(scope="session")
