@@ -33,6 +33,9 @@ class HubMetrics:
         self.config_age = self._gauge("config_age_seconds", "Since the config in force was read.")
         self.config_invalid = self._gauge("config_invalid", "1 while what is written does not compile.")
         self.unmanned = self._gauge("policy_unmanned", "1 for a policy that names a group nobody is in.", "policy")
+        self.refused_callers = self._counter(
+            "callers_refused_total", "Calls of sidecars that were refused before anything was read.", "reason"
+        )
         self.activity = self._counter("activity_records_total", "Calls that ran or were refused unasked.", "action")
         for tier in _TIERS:
             self.in_progress.labels(tier)

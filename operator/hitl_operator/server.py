@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import grpc
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from hitl.errors import Unavailable
 from hitl.v1 import hub_pb2_grpc
 from hitl_operator.hub import Hub
 from hitl_operator.service import HubService
@@ -29,9 +31,10 @@ _DRAIN = 3.0  # seconds for RPCs under way, once the streams have been ended
 class HubServer:
     """Serves one `Hub`. SERVING only while the hub is ready."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, interceptors: Sequence[Any] = (), options: Sequence[tuple[str, int]] = ()) -> None:
+        """`interceptors` see every call first; `options`: gRPC's, beside our own."""
         self._hub = hub
-        self._server = aio.server(options=_OPTIONS)
+        self._server = aio.server(interceptors=interceptors, options=(*_OPTIONS, *options))
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in grpc-stubs
         self._is_serving: bool | None = None
         hub_pb2_grpc.add_HubServiceServicer_to_server(HubService(hub), self._server)  # type: ignore[no-untyped-call]
@@ -40,6 +43,15 @@ class HubServer:
     def bind(self, address: str) -> int:
         """Listen on ``unix:PATH`` (or ``127.0.0.1:PORT``); returns the port, 1 for a path."""
         return self._server.add_insecure_port(address)
+
+    def bind_tls(self, address: str, credentials: grpc.ServerCredentials) -> int:
+        """Listen on ``HOST:PORT`` over TLS alone; returns the port. Unavailable, HUB_ADDRESS, where that fails."""
+        try:
+            return self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise Unavailable(
+                "HUB_ADDRESS", f"--listen {address}: cannot be bound ({error}); choose another port"
+            ) from error
 
     async def start(self) -> None:
         """Begin to answer; NOT_SERVING until `tell_health` finds the hub ready."""

@@ -64,14 +64,13 @@ def read_claims(token: str) -> Claims:
     if not isinstance(expires, int) or not 0 < expires < _FAR:
         raise Forbidden("the token does not say when it ends; project one into the pod")
     try:
-        texts = (
-            bound["namespace"],
-            bound["serviceaccount"]["name"],
-            bound["pod"]["name"],
-            bound["pod"]["uid"],
+        pod, account = bound["pod"], bound["serviceaccount"]
+        claims = Claims(
+            bound["namespace"], account["name"], pod["name"], pod["uid"], datetime.fromtimestamp(expires, UTC)
         )
+        named = (claims.namespace, claims.service_account, claims.pod_name, claims.pod_uid)
     except (KeyError, TypeError):
-        texts = ()
-    if len(texts) != 4 or not all(isinstance(text, str) and text for text in texts):
+        named = ("",) * 4
+    if not all(isinstance(text, str) and text for text in named):
         raise Forbidden("the token is bound to no pod; only the projected token of a pod is taken")
-    return Claims(*texts, datetime.fromtimestamp(expires, UTC))
+    return claims

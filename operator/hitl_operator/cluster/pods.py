@@ -1,0 +1,119 @@
+"""What the hub knows by heart of gated pods, so that a deleted one is forgotten within a moment (SECURITY B1).
+
+A review of tokens alone accepts the token of a deleted pod for up to 11 s. The watch is narrow: it follows the label
+that injection stamps, and keeps a few words of each pod.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl.kube.reflector import Reflector
+from hitl_operator.cluster.workloads import workload_of
+
+GATED: Final = "hitl.dev/gated"
+"""Label of every injected pod, ``true``; by it alone the hub finds its pods."""
+STAMPED: Final = "hitl.dev/labels"
+"""Annotation of an injected pod: its labels at injection, as a JSON object (SECURITY B2)."""
+SIDECAR: Final = "hitl-sidecar"
+"""Name of the container that holds the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One gated pod.
+
+    Attributes:
+        node: where it runs; empty before it was scheduled.
+        workload: as `workload_of`.
+        stamped: labels at injection; None where nobody stamped them.
+        has_sidecar: whether a container of it is the sidecar.
+        ends: when its grace period is over, if it is being deleted.
+        flaw: why what stands on it cannot be gone by; empty where it can.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    service_account: str
+    node: str
+    workload: str
+    labels: Mapping[str, str]
+    stamped: Mapping[str, str] | None
+    has_sidecar: bool
+    ends: datetime | None = None
+    flaw: str = ""
+
+
+class PodCache:
+    """The gated pods of all namespaces, kept up to date by `run`."""
+
+    def __init__(self, api: KubeAPI) -> None:
+        self.listeners: list[Callable[[str, str], None]] = []
+        self._reflector: Reflector[Pod] = Reflector(
+            api,
+            path_of("v1", "pods"),
+            keep=slim,
+            params={"labelSelector": f"{GATED}=true"},
+            on_change=self._changed,
+        )
+
+    def __len__(self) -> int:
+        return len(self._reflector.items)
+
+    @property
+    def synced(self) -> asyncio.Event:
+        """Set once all of them are known."""
+        return self._reflector.synced
+
+    def get(self, namespace: str, name: str) -> Pod | None:
+        """A gated pod; None for one that is not there or carries no label of ours."""
+        return self._reflector.items.get((namespace, name))
+
+    async def run(self) -> None:
+        """Follow the API server until cancelled."""
+        await self._reflector.run()
+
+    def _changed(self, key: tuple[str, str], _old: Pod | None, _new: Pod | None) -> None:
+        for listener in self.listeners:
+            listener(*key)
+
+
+def slim(found: Mapping[str, Any]) -> Pod:
+    """What is kept of a pod as the API server has it."""
+    metadata, spec = found["metadata"], found["spec"]
+    labels = dict(metadata.get("labels") or {})
+    stamped, flaw = _stamped((metadata.get("annotations") or {}).get(STAMPED))
+    ends = metadata.get("deletionTimestamp")
+    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    return Pod(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        service_account=spec.get("serviceAccountName") or "default",
+        node=spec.get("nodeName") or "",
+        workload=workload_of(metadata, {**labels, **(stamped or {})}),
+        labels=labels,
+        stamped=stamped,
+        has_sidecar=any(container["name"] == SIDECAR for container in containers),
+        ends=datetime.fromisoformat(ends) if ends else None,
+        flaw=flaw,
+    )
+
+
+def _stamped(text: str | None) -> tuple[Mapping[str, str] | None, str]:
+    if text is None:
+        return None, ""
+    try:
+        labels = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        labels = None
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        return None, f"annotation {STAMPED} is no JSON object of texts"
+    return labels, ""
