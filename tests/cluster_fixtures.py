@@ -6,51 +6,21 @@ that asks for them fails and says why; it is never skipped.
 """
 
 import itertools
-import json
 import shutil
-import subprocess
-import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from control_plane.installing import applied, install
 from control_plane.running import ControlPlane
-from hitl.kube import shipped
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 
 NEEDS_A_CLUSTER = {"control_plane", "full_control_plane"}
-ACTING = 60.0  # seconds within which an API server must have taken up a policy; it takes 1 to 4
 SHARES = 4  # of the cluster tier's files; each may cost a control plane of 320 MB
 COUNTER = itertools.count(1)
-
-# The last policy to be created, so that all before it act when this one does; it refuses one name only.
-SENTINEL = "hitl-test-sentinel"
-SENTINEL_POLICY: dict[str, Any] = {
-    "apiVersion": "admissionregistration.k8s.io/v1",
-    "kind": "ValidatingAdmissionPolicy",
-    "metadata": {"name": SENTINEL},
-    "spec": {
-        "failurePolicy": "Fail",
-        "matchConstraints": {
-            "resourceRules": [
-                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
-            ]
-        },
-        "matchConditions": [{"name": "the-sentinel", "expression": f"object.metadata.name == '{SENTINEL}'"}],
-        "validations": [{"expression": "false", "message": "policies act"}],
-    },
-}
-SENTINEL_BINDING: dict[str, Any] = {
-    "apiVersion": "admissionregistration.k8s.io/v1",
-    "kind": "ValidatingAdmissionPolicyBinding",
-    "metadata": {"name": SENTINEL},
-    "spec": {"policyName": SENTINEL, "validationActions": ["Deny"]},
-}
-SENTINEL_OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": SENTINEL, "namespace": "default"}}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -107,44 +77,8 @@ def a_namespace(plane: ControlPlane, *, gated: bool = True) -> str:
     return name
 
 
-def applied(plane: ControlPlane, *objects: Mapping[str, Any]) -> None:
-    """Apply `objects` server-side as the administrator."""
-    text = "\n---\n".join(json.dumps(one) for one in objects)
-    done = plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
-    assert done.returncode == 0, done.stderr
-
-
-def install(plane: ControlPlane) -> None:
-    """Install what the product ships and return when the API server acts on all of it."""
-    crds = shipped.crds()
-    applied(plane, *shipped.home(), *shipped.roles(), *crds)
-    if crds:
-        established = [f"crd/{crd['metadata']['name']}" for crd in crds]
-        _kubectl(plane, "wait", "--for=condition=Established", *established, f"--timeout={ACTING:.0f}s")
-    applied(plane, *shipped.admission(), SENTINEL_POLICY)
-    until_policies_act(plane)
-
-
-def until_policies_act(plane: ControlPlane) -> None:
-    """Return when every admission policy that stands now is acted upon."""
-    applied(plane, SENTINEL_POLICY, SENTINEL_BINDING)
-    until = time.monotonic() + ACTING
-    while True:
-        tried = plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(SENTINEL_OBJECT))
-        if tried.returncode != 0 and "policies act" in tried.stderr:
-            break
-        assert time.monotonic() < until, f"no policy acts after {ACTING:.0f} s: {tried.stdout}{tried.stderr}"
-    _kubectl(plane, "delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", SENTINEL)
-
-
 def _running(folder: Path, *, controller_manager: bool) -> Iterator[ControlPlane]:
     with ControlPlane.start(folder, controller_manager=controller_manager) as plane:
         install(plane)
         yield plane
     shutil.rmtree(folder / "etcd", ignore_errors=True)  # etcd keeps 64 MB ahead of what it needs
-
-
-def _kubectl(plane: ControlPlane, *args: str) -> subprocess.CompletedProcess[str]:
-    done = plane.kubectl(*args, timeout=ACTING + 10)
-    assert done.returncode == 0, done.stderr
-    return done

@@ -1,0 +1,80 @@
+"""Put what the product ships into a running control plane, and wait until the API server acts on it."""
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from control_plane.running import ControlPlane
+from hitl.kube import shipped
+
+ACTING = 60.0  # seconds within which an API server must have taken up a policy; it takes 1 to 4
+
+
+class InstallFailed(Exception):
+    """The API server refused something, or did not act on it in time; the message is kubectl's."""
+
+
+# The last policy to be created, so that all before it act when this one does; it refuses one name only.
+SENTINEL = "hitl-test-sentinel"
+SENTINEL_POLICY: dict[str, Any] = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingAdmissionPolicy",
+    "metadata": {"name": SENTINEL},
+    "spec": {
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "resourceRules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+            ]
+        },
+        "matchConditions": [{"name": "the-sentinel", "expression": f"object.metadata.name == '{SENTINEL}'"}],
+        "validations": [{"expression": "false", "message": "policies act"}],
+    },
+}
+SENTINEL_BINDING: dict[str, Any] = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingAdmissionPolicyBinding",
+    "metadata": {"name": SENTINEL},
+    "spec": {"policyName": SENTINEL, "validationActions": ["Deny"]},
+}
+SENTINEL_OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": SENTINEL, "namespace": "default"}}
+
+
+def applied(plane: ControlPlane, *objects: Mapping[str, Any]) -> None:
+    """Apply `objects` server-side as the administrator."""
+    text = "\n---\n".join(json.dumps(one) for one in objects)
+    done = plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
+    if done.returncode != 0:
+        raise InstallFailed(f"kubectl apply: {done.stderr.strip()}")
+
+
+def install(plane: ControlPlane) -> None:
+    """Install what the product ships and return when the API server acts on all of it."""
+    applied(plane, *shipped.home(), *shipped.roles(), *shipped.crds())
+    established = [f"crd/{crd['metadata']['name']}" for crd in shipped.crds()]
+    _kubectl(plane, "wait", "--for=condition=Established", *established, f"--timeout={ACTING:.0f}s")
+    if policies := shipped.admission():
+        applied(plane, *policies)
+    until_policies_act(plane)
+
+
+def until_policies_act(plane: ControlPlane) -> None:
+    """Return when every admission policy that stands now is acted upon."""
+    applied(plane, SENTINEL_POLICY, SENTINEL_BINDING)
+    until = time.monotonic() + ACTING
+    while True:
+        tried = plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(SENTINEL_OBJECT))
+        if tried.returncode != 0 and "policies act" in tried.stderr:
+            break
+        if time.monotonic() > until:
+            raise InstallFailed(f"no admission policy acts after {ACTING:.0f} s: {tried.stdout}{tried.stderr}")
+    _kubectl(plane, "delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", SENTINEL)
+
+
+def _kubectl(plane: ControlPlane, *args: str) -> subprocess.CompletedProcess[str]:
+    done = plane.kubectl(*args, timeout=ACTING + 10)
+    if done.returncode != 0:
+        raise InstallFailed(f"kubectl {args[0]}: {done.stderr.strip()}")
+    return done
