@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from hitl.tracing import Traces, trace_id_of
+
 # Half a second up to a day: people answer within minutes, timeouts go up to days.
 _BUCKETS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
 _TIERS = ("confirm", "multi-factor")
@@ -9,9 +11,14 @@ _OUTCOMES = ("consumed", "denied", "expired", "cancelled")
 
 
 class HubMetrics:
-    """What one hub process counts, in a registry of its own."""
+    """What one hub process counts, in a registry of its own.
 
-    def __init__(self) -> None:
+    Args:
+        traces: where the spans of approvals go; None: nobody collects them.
+    """
+
+    def __init__(self, traces: Traces | None = None) -> None:
+        self.traces = traces
         self.registry = CollectorRegistry()
         self.holds = self._counter("holds_total", "Requests that ended.", "tier", "outcome")
         self.hold_duration = self._histogram("hold_duration_seconds", "From opening to the end.", "tier", "outcome")
@@ -21,6 +28,9 @@ class HubMetrics:
         self.decisions = self._counter("decisions_total", "People's decisions that count.", "decision", "tier")
         self.rejected = self._counter(
             "decisions_rejected_total", "Decisions that do not count: forged, replayed, stale, not allowed.", "reason"
+        )
+        self.voided = self._counter(
+            "requests_voided_total", "Requests ended because what was written in them cannot be believed."
         )
         self.escalations = self._counter("hold_escalations_total", "Escalation steps and second rounds that began.")
         self.digest_mismatches = self._counter(
@@ -41,6 +51,12 @@ class HubMetrics:
             self.in_progress.labels(tier)
             for outcome in _OUTCOMES:
                 self.holds.labels(tier, outcome)
+
+    @staticmethod
+    def observe(histogram: Histogram, seconds: float, traceparent: str) -> None:
+        """One value, with the trace that it belongs to as its exemplar; scraped as OpenMetrics it is shown."""
+        trace = trace_id_of(traceparent)
+        histogram.observe(max(0.0, seconds), {"trace_id": trace} if trace else None)
 
     def serve(self, port: int) -> int:
         """Serve ``/metrics`` on loopback; returns the port, a free one for 0."""

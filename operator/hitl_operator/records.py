@@ -1,13 +1,48 @@
 """What is counted and logged when this hub has written something. Only who wrote counts, so hubs add up."""
 
-from hitl.approvals.conditions import outcome
+from collections.abc import Iterable
+from typing import Protocol
+
+from hitl.approvals.conditions import CancelReason, outcome
 from hitl.approvals.opening import Refuse
 from hitl.approvals.requests import ApprovalRequest, RequestSpec, State
+from hitl.tracing import Traces
+from hitl.v1 import hub_pb2
+from hitl.wire.identity import Identity
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
 from hitl_operator.verification import Judgement
 
 _log = Log(__name__)
+
+
+class Witness(Protocol):
+    """Told of what this hub did, for those who look on from outside. Must neither block nor raise."""
+
+    def opened(self, request: ApprovalRequest) -> None:
+        """A request was created."""
+        ...
+
+    def written(self, before: ApprovalRequest, after: ApprovalRequest) -> None:
+        """A status was written."""
+        ...
+
+    def acted(self, identity: Identity, records: Iterable[hub_pb2.ActivityRecord]) -> None:
+        """A sidecar says what ran or was refused without anybody having been asked."""
+        ...
+
+
+class Silent:
+    """A `Witness` who tells nobody."""
+
+    def opened(self, request: ApprovalRequest) -> None:
+        """As `Witness.opened`."""
+
+    def written(self, before: ApprovalRequest, after: ApprovalRequest) -> None:
+        """As `Witness.written`."""
+
+    def acted(self, identity: Identity, records: Iterable[hub_pb2.ActivityRecord]) -> None:
+        """As `Witness.acted`."""
 
 
 def record_open(request: ApprovalRequest) -> None:
@@ -60,11 +95,36 @@ def record_write(
         message=condition.message if condition else "",
         by=now.consumed_by if now.state is State.CONSUMED else "",
     )
+    if condition is not None and condition.reason == CancelReason.ENFORCEMENT_LOST:
+        metrics.voided.inc()
+        _log.error("votes-voided", handle=after.handle, reviewers=", ".join(each.reviewer for each in now.decisions))
     if now.state.is_terminal:
         tier, word = after.spec.tier, now.state.value.lower()
         ended = condition.last_transition_time if condition else after.created
         metrics.holds.labels(tier, word).inc()
-        metrics.hold_duration.labels(tier, word).observe(max(0.0, (ended - after.created).total_seconds()))
+        metrics.observe(
+            metrics.hold_duration.labels(tier, word), (ended - after.created).total_seconds(), after.spec.traceparent
+        )
+        if metrics.traces is not None:
+            _trace(metrics.traces, after, condition.reason if condition else "")
+
+
+def _trace(traces: Traces, request: ApprovalRequest, reason: str) -> None:
+    """The time that people took, as a span under the one that asked them."""
+    spec = request.spec
+    traces.begin(f"await_approval {spec.call.tool}", parent=spec.traceparent, start=request.created.timestamp()).end(
+        {
+            "gen_ai.tool.name": spec.call.tool,
+            "hitl.tool.server": spec.call.server,
+            "hitl.handle": request.handle,
+            "hitl.tier": spec.tier,
+            "hitl.rule": spec.rule,
+            "hitl.outcome": request.status.state.value,
+            "hitl.reason": reason,
+            "hitl.decisions": len(request.status.decisions),
+            "k8s.namespace.name": request.namespace,
+        }
+    )
 
 
 def _record_judgement(metrics: HubMetrics, request: ApprovalRequest, judgement: Judgement) -> None:
@@ -84,5 +144,9 @@ def _record_judgement(metrics: HubMetrics, request: ApprovalRequest, judgement: 
         return
     metrics.decisions.labels(decision.decision.value.lower(), tier).inc()
     if decision.time is not None:
-        metrics.review_latency.labels(tier).observe(max(0.0, (decision.time - request.created).total_seconds()))
+        metrics.observe(
+            metrics.review_latency.labels(tier),
+            (decision.time - request.created).total_seconds(),
+            request.spec.traceparent,
+        )
     _log.info("decided", handle=request.handle, reviewer=entry.reviewer, decision=decision.decision.value)

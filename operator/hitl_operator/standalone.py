@@ -20,6 +20,7 @@ from hitl.errors import HitlError, Unavailable
 from hitl.policy.calls import Agent
 from hitl.stores.people import Person
 from hitl.stores.sqlite import SQLiteStore
+from hitl.tracing import open_traces
 from hitl.wire.identity import Identity
 from hitl_operator.heads import AuditHeads
 from hitl_operator.home import Home, open_home
@@ -82,6 +83,7 @@ async def serve(options: argparse.Namespace) -> int:
         files.start(_now())
         if not book.version:
             raise Unavailable("NO_CONFIG", "no policy can be served; mend what is named above and start again")
+        traces = open_traces("hitl-hub", os.environ)
         async with SQLiteStore.open(home.database, clock=_now) as store:
             reviewers = Reviewers(home.reviewers)
             hub = Hub(
@@ -93,10 +95,12 @@ async def serve(options: argparse.Namespace) -> int:
                 verifier=SignatureVerifier(reviewers.now, home.cluster_uid),
                 keyring=keyring,
                 heads=AuditHeads(home.audit_heads),
-                metrics=HubMetrics(),
+                metrics=HubMetrics(traces),
                 clock=_now,
             )
             await _serve(hub, claim, _Watcher(hub, files, reviewers, book), options.metrics_port)
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
     return 0
 
 

@@ -143,6 +143,10 @@ class Stage:
             counted += self._counters_of(name)
         return counted
 
+    def metrics_url(self, name: str) -> str:
+        """Where the hub or the sidecar is scraped."""
+        return f"http://127.0.0.1:{self._ports[name]}/metrics"
+
     def close(self) -> None:
         """End what is still running, gently."""
         for name in ("agent", "sidecar", "hub"):
@@ -162,7 +166,7 @@ class Stage:
 
     def _counters_of(self, name: str) -> Counter[str]:
         counted: Counter[str] = Counter()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._ports[name]}/metrics", timeout=5) as page:
+        with urllib.request.urlopen(self.metrics_url(name), timeout=5) as page:  # noqa: S310 - our own, on loopback
             for line in page.read().decode().splitlines():
                 sample, _, value = line.rpartition(" ")
                 if sample.partition("{")[0].endswith(("_total", "_count")) and sample.startswith("hitl_"):
