@@ -45,6 +45,10 @@ class HoldDesk(Protocol):
         """A request of this workload, settled. NotFound, Forbidden, StoreError."""
         ...
 
+    def attend(self, entry: Open) -> None:
+        """Somebody waits on it from now on."""
+        ...
+
     def release_window(self) -> int:
         """Seconds that an approval waits for its call."""
         ...
@@ -194,6 +198,7 @@ class HoldStream:
             return  # dropped while it was being opened
         ref.entry = entry
         entry.waiters.append(ref)
+        self._desk.attend(entry)
         if entry.found is not None:
             self.mark(ref)
 

@@ -19,10 +19,12 @@ from hitl_operator.identity import Authenticator
 from hitl_operator.keys import Keyring
 from hitl_operator.metrics import HubMetrics
 from hitl_operator.opening import Opened, Opener
+from hitl_operator.records import Silent, Witness
 from hitl_operator.releasing import Releaser
 from hitl_operator.settling import Settler
 from hitl_operator.sidecars import Sidecars
 from hitl_operator.sources import ConfigSource, ServedConfig
+from hitl_operator.standing import Standing
 from hitl_operator.tracking import Open, Tracker
 from hitl_operator.verification import DecisionVerifier
 from hitl_operator.wishes import read_wish
@@ -39,6 +41,9 @@ class Hub:
         keyring: keys of namespaces.
         heads: where the audit chains stood.
         clock: aware UTC times.
+        standing: whether anything may rest on what people wrote; None: votes prove themselves.
+        leads: as `Settler`.
+        witness: told of what this hub does to requests.
     """
 
     def __init__(
@@ -52,7 +57,11 @@ class Hub:
         heads: AuditHeads,
         metrics: HubMetrics,
         clock: Callable[[], datetime],
+        standing: Standing | None = None,
+        leads: Callable[[], bool] = lambda: True,
+        witness: Witness | None = None,
     ) -> None:
+        self.witness = Silent() if witness is None else witness
         self.authenticator = authenticator
         self.source = source
         self.keyring = keyring
@@ -62,7 +71,17 @@ class Hub:
         self.stopping = asyncio.Event()
         self.sidecars = Sidecars(metrics)
         self.tracker = Tracker()
-        self.settler = Settler(store, self.tracker, verifier, metrics, clock=clock, release_window=self.release_window)
+        self.settler = Settler(
+            store,
+            self.tracker,
+            verifier,
+            metrics,
+            clock=clock,
+            release_window=self.release_window,
+            standing=standing,
+            leads=leads,
+            witness=self.witness,
+        )
         self.releaser = Releaser(
             store,
             self.tracker,
@@ -72,7 +91,9 @@ class Hub:
             release_window=self.release_window,
             runs=self._may_run,
         )
-        self._opener = Opener(store, self.tracker, self.settler, metrics, clock=clock, settings=self.settings)
+        self._opener = Opener(
+            store, self.tracker, self.settler, metrics, clock=clock, settings=self.settings, witness=self.witness
+        )
 
     @property
     def is_ready(self) -> bool:
@@ -102,6 +123,8 @@ class Hub:
         """As `holding.HoldDesk.open`."""
         if not self.is_ready:
             raise Unavailable("NO_CONFIG", "the hub has no config yet; nobody can be asked")
+        if lost := self.settler.standing.lost:
+            raise Unavailable(lost.reason_code, lost.message)
         self.heads.note(identity, wish.audit_head, self.clock())
         spec = read_wish(wish.spec_json, identity, preview_bytes=self.settings().preview_bytes)
         key = self.keyring.keys_of(identity.namespace_uid)[0]
@@ -110,6 +133,11 @@ class Hub:
     async def find(self, identity: Identity, handle: str) -> Open:
         """As `holding.HoldDesk.find`."""
         return await self.releaser.find(identity, handle)
+
+    def attend(self, entry: Open) -> None:
+        """As `holding.HoldDesk.attend`: what was left to other hubs is settled here, too."""
+        if entry.passed_over:
+            self.settler.look(entry)
 
     def update_gauges(self) -> None:
         """Bring the gauges that follow from time up to date."""

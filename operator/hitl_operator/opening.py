@@ -14,7 +14,7 @@ from hitl.policy.settings import Settings
 from hitl.stores.protocol import ApprovalStore
 from hitl_operator.keys import NamespaceKey
 from hitl_operator.metrics import HubMetrics
-from hitl_operator.records import record_open, record_refusal
+from hitl_operator.records import Silent, Witness, record_open, record_refusal
 from hitl_operator.settling import Settler
 from hitl_operator.tracking import LONGEST_COOLDOWN, Open, Tracker, call_key
 
@@ -39,7 +39,9 @@ class Opener:
         *,
         clock: Callable[[], datetime],
         settings: Callable[[], Settings],
+        witness: Witness | None = None,
     ) -> None:
+        self._witness = Silent() if witness is None else witness
         self._store = store
         self._tracker = tracker
         self._settler = settler
@@ -118,7 +120,7 @@ class Opener:
         self._settler.observe(request)  # news if it is another hub's
         entry = self._tracker.open.get(request.handle)
         if entry is not None and (entry.found is None or not _waits(entry)):
-            await self._settler.settle_now(entry)
+            await self._settler.settle_now(entry, asked=True)
             entry = self._tracker.open.get(request.handle)
         return entry
 
@@ -131,6 +133,7 @@ class Opener:
         finally:
             self._tracker.reserve(namespace, spec.workload, -1)
         record_open(request)
+        self._witness.opened(request)
         return entry
 
     async def _read(self, namespace: str, name: str) -> ApprovalRequest | None:

@@ -25,6 +25,7 @@ from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
 from hitl_operator.rendering import outcome_to_proto, reviews_of
 from hitl_operator.settling import Settler
+from hitl_operator.standing import REWOUND, Lost
 from hitl_operator.tracking import Open, Tracker
 
 _TRIES = 8  # each lost race means that somebody else wrote; more would be somebody who writes without end
@@ -32,6 +33,7 @@ _LONGEST_REASON = 1000
 # Seconds after which a sidecar that judged by an old config is told again that the call is ready; the new one is there
 # by then.
 _JUDGE_AGAIN = 0.25
+_VOUCH_AGAIN = 1.0  # seconds after which a call that was ready in a gap of enforcement is told so again
 
 _RELEASES = {
     Release.RELEASED: hub_pb2.ConsumeResponse.RELEASE_RELEASED,
@@ -82,7 +84,7 @@ class Releaser:
         self._settler.observe(request)
         entry = self._tracker.open.get(handle)
         if entry is not None:
-            await self._settler.settle_now(entry)
+            await self._settler.settle_now(entry, asked=True)
             return self._tracker.open.get(handle, entry)
         ended = Open(request)
         ended.found = settle(request, self._clock(), release_window=self._release_window())
@@ -96,6 +98,8 @@ class Releaser:
             entry = self._tracker.open.get(wish.handle)
             if entry is None and not request.status.state.is_terminal:
                 continue  # a picture from before its end, which this hub has seen meanwhile
+            if not request.status.state.is_terminal and (lost := await self._settler.standing.vouch(request)):
+                return self._doubted(identity, wish, entry, lost)
             judged, judgements = await self._settler.judged(request)
             done = consume(
                 judged,
@@ -127,7 +131,7 @@ class Releaser:
         reason = _cancel_reason(wish.condition_reason)
         for _ in range(_TRIES):
             request = await self._own(identity, wish.handle)
-            judged, judgements = await self._settler.judged(request)
+            judged, judgements = await self._settler.judged_if_vouched(request)
             now = self._clock()
             try:
                 status = cancel(judged, now, reason, wish.reason, release_window=self._release_window())
@@ -177,6 +181,18 @@ class Releaser:
         if not may_touch(request.spec, service_account=agent.service_account, workload=agent.workload):
             raise Forbidden(f"{handle} belongs to {request.spec.workload}, not to {agent.workload}")
         return request
+
+    def _doubted(
+        self, identity: Identity, wish: hub_pb2.ConsumeRequest, entry: Open | None, lost: Lost
+    ) -> hub_pb2.ConsumeResponse:
+        """Nothing is released on what cannot be believed (SECURITY C4, D2)."""
+        _log.error("release-refused", handle=wish.handle, workload=identity.agent.workload, why=lost.reason_code)
+        if lost.reason_code == REWOUND:
+            return _refused(lost.reason_code, lost.message)  # until a person says so: the agent must not wait on that
+        holder = None if entry is None else holder_of(entry, identity, wish.epoch)
+        if holder is not None:
+            asyncio.get_running_loop().call_later(_VOUCH_AGAIN, holder.say_again)
+        return _not_ready(lost.reason_code, lost.message)
 
     def _said(
         self, identity: Identity, wish: hub_pb2.ConsumeRequest, request: ApprovalRequest, done: Consumption

@@ -1,7 +1,8 @@
 """Keeps every open request where it belongs: judges new votes, settles, writes outcomes, tells those who wait.
 
 Driven by the store's changes and by one timer heap, never by a poll for each hold. Several hubs do this side by side
-on one store; whoever is first wins by compare-and-set, the others read again.
+on one store; whoever is first wins by compare-and-set, the others read again. So that they do not all run for the same
+write, a hub settles what is held or waited for here; what nobody waits for, the hub that leads settles.
 """
 
 import asyncio
@@ -19,9 +20,10 @@ from hitl.errors import Conflict, HitlError, NotFound, StoreUnavailable
 from hitl.stores.protocol import ApprovalStore
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
-from hitl_operator.records import record_write
+from hitl_operator.records import Silent, Witness, record_write
+from hitl_operator.standing import Alone, Standing
 from hitl_operator.tracking import Open, Tracker
-from hitl_operator.trusting import doubt, remember
+from hitl_operator.trusting import doubt, knows_all, remember
 from hitl_operator.verification import DecisionVerifier, Judgement, judge_new
 
 # How long a hold whose requirements are met may take to consume before Approved is written for it: after that the
@@ -32,6 +34,7 @@ _BEFORE_DEADLINE = timedelta(milliseconds=500)
 _WORKERS = 32  # so that the store can commit many outcomes together
 _LOOK_AGAIN = timedelta(seconds=3)  # after an error
 _IDLE_TIMERS = 10_000  # turns in the heap that may be nobody's any more
+_TRIES = 8  # as many writers one after the other are one that writes without end
 _PAUSE = 1.0  # seconds between two tries at a store that does not answer
 _LONGEST_SLEEP = 1.0  # seconds; a wall clock that jumps is noticed so fast
 
@@ -39,7 +42,13 @@ _log = Log(__name__)
 
 
 class Settler:
-    """Settles the requests in a `Tracker`."""
+    """Settles the requests in a `Tracker`.
+
+    Args:
+        standing: whether anything may rest on what people wrote.
+        leads: whether this hub settles also what nobody waits for here; one of several hubs does.
+        witness: told of every write.
+    """
 
     def __init__(
         self,
@@ -50,7 +59,14 @@ class Settler:
         *,
         clock: Callable[[], datetime],
         release_window: Callable[[], int],
+        standing: Standing | None = None,
+        witness: Witness | None = None,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        self.standing = Alone() if standing is None else standing
+        self._leads = leads
+        self._led = False
+        self._witness = Silent() if witness is None else witness
         self._store = store
         self._tracker = tracker
         self._verifier = verifier
@@ -139,6 +155,12 @@ class Settler:
         status = with_verified(request, [judgement.entry for judgement in judgements])
         return (request if status is request.status else replace(request, status=status)), judgements
 
+    async def judged_if_vouched(self, request: ApprovalRequest) -> tuple[ApprovalRequest, tuple[Judgement, ...]]:
+        """As `judged`; as read, where what stands in it cannot be believed now and so counts for nothing new."""
+        if await self.standing.vouch(request) is not None:
+            return request, ()
+        return await self.judged(request)
+
     async def write(
         self, request: ApprovalRequest, status: RequestStatus, judgements: tuple[Judgement, ...] = ()
     ) -> ApprovalRequest:
@@ -146,13 +168,51 @@ class Settler:
         written = await self._store.write_status(request, status)
         if written.version != request.version:
             record_write(self._metrics, request, written, judgements)
+            self._witness.written(request, written)
         self.observe(written)
         return written
 
-    async def settle_now(self, entry: Open) -> None:
-        """Judge, settle and write until nothing is left to write."""
+    def knows_all(self, request: ApprovalRequest) -> bool:
+        """Whether this hub judged by itself, before, everything that people and hubs wrote in this picture."""
+        entry = self._tracker.open.get(request.handle)
+        said = entry.said if entry is not None and entry.request.uid == request.uid else []
+        return knows_all(request.status, said)
+
+    async def void(self, request: ApprovalRequest, why: str) -> None:
+        """End an open request as Cancelled/EnforcementLost: what was written in it cannot be believed (SECURITY C4).
+
+        Raises:
+            StoreError: it still stands there.
+        """
+        for _ in range(_TRIES):
+            if request.status.state.is_terminal:
+                return
+            reason, now = CancelReason.ENFORCEMENT_LOST, self._clock()
+            try:
+                await self.write(request, with_outcome(request.status, State.CANCELLED, reason, why, now))
+            except Conflict:
+                request = await self._store.get(request.namespace, request.name)
+            except NotFound:
+                self.gone(request.handle)
+                return
+            else:
+                return
+        raise Conflict(f"{request.handle} was changed {_TRIES} times while it was being ended; it is tried again")
+
+    async def settle_now(self, entry: Open, *, asked: bool = False) -> None:
+        """Judge, settle and write until nothing is left to write.
+
+        asked: somebody here wants to know where it stands, so it is this hub's to write, whoever leads.
+        """
         request = entry.request
         now = self._clock()
+        entry.passed_over = not (asked or entry.waiters or self._leads())
+        if entry.passed_over:
+            self._note(entry, settle(request, now, release_window=self._release_window()))
+            return
+        if await self.standing.vouch(request) is not None:
+            await self._settle_by_time(entry, request, now)
+            return
         judged, judgements = await self.judged(request)
         found = settle(judged, now, release_window=self._release_window())
         status = found.status or judged.status
@@ -175,6 +235,19 @@ class Settler:
             await self.write(request, status, judgements)
         except Conflict:
             self.observe(await self._store.get(request.namespace, request.name), refuted=request.version)
+
+    async def _settle_by_time(self, entry: Open, request: ApprovalRequest, now: datetime) -> None:
+        """Nothing that was written in it can be believed now, but time goes on (I13): expiry alone is written."""
+        entry.ready_since = entry.judged = None
+        found = settle(request, now, release_window=self._release_window())
+        if found.outcome is Outcome.EXPIRED and found.status is not None:
+            try:
+                await self.write(request, found.status)
+            except Conflict:
+                self.observe(await self._store.get(request.namespace, request.name), refuted=request.version)
+            return
+        self._note(entry, replace(found, outcome=Outcome.WAITING, status=None, look_again=now + _LOOK_AGAIN))
+        entry.wake_all()
 
     def _may_wait(self, entry: Open, found: Settlement, now: datetime) -> bool:
         """Whether a holder may still consume by itself, before Approved is written for it."""
@@ -206,6 +279,10 @@ class Settler:
 
     async def _keep_time(self) -> None:
         while True:
+            leads = self._leads()
+            if leads and not self._led:
+                self.look_at_all()  # what the leader before left undone
+            self._led = leads
             self.call_due()
             self._sooner.clear()
             wait = self._timers[0][0] - self._clock().timestamp() if self._timers else _LONGEST_SLEEP

@@ -87,6 +87,7 @@ async def _listen(hub: Hub, sidecar: Sidecar, read: Read) -> None:
                 ack = message.ack
                 hub.sidecars.answered(sidecar, ack.revision[:_LONGEST], accepted=ack.accepted, reason=ack.reason[:1000])
             case "activity":
+                hub.witness.acted(sidecar.identity, message.activity.records)
                 for record in message.activity.records:
                     hub.metrics.activity.labels(_ACTIONS.get(record.action, "unknown")).inc()
             case "audit_head":

@@ -48,6 +48,7 @@ class Open:
         judged: the request with the hub's word on votes that is not written yet, because a holder may write it all.
         ready_since: since when its requirements are met without Approved having been written.
         is_busy: it is being settled or waits for it. is_stale: look again afterwards.
+        passed_over: it was left to another hub to settle; look as soon as somebody waits on it here.
         due: when to look again though nothing happens.
         said: votes and notes with what this hub itself found about them.
     """
@@ -58,6 +59,7 @@ class Open:
     ready_since: datetime | None = None
     is_busy: bool = False
     is_stale: bool = False
+    passed_over: bool = False
     due: float = 0.0
     waiters: list[Waiter] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)

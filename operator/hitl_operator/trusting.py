@@ -4,7 +4,7 @@ Any process of the account could write them beside a vote. So a hub believes wha
 and judges everything else anew before it goes by it: what another hub wrote, or itself before a restart.
 """
 
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from typing import TypeAlias
 
 from hitl.approvals.edits import tally
@@ -22,6 +22,15 @@ def about(status: RequestStatus, entry: Verified) -> list[Decision | Note]:
     if entry.note == 0:
         return [each for each in status.decisions if each.reviewer == entry.reviewer]
     return [each for each in status.notes if (each.reviewer, each.n) == (entry.reviewer, entry.note)]
+
+
+def knows_all(status: RequestStatus, said: Sequence[Said]) -> bool:
+    """Whether this hub itself gave its word on everything that people wrote, and nobody else's word stands there."""
+    votes = (*status.decisions, *status.notes)
+    entries = [entry for _, entry in said]
+    return all(any(vote == known for known, _ in said) for vote in votes) and all(
+        entry in entries for entry in status.verified
+    )
 
 
 def remember(said: MutableSequence[Said], status: RequestStatus, judgement: Judgement) -> None:
