@@ -28,7 +28,7 @@ FORBIDDABLE: Final = ("Monitor", "AuditOnly", "Final", "Trust", "Incident", "Per
 
 _UNDECLARED: Final[dict[str, Action | Undeclared | None]] = {**ACTIONS, "Score": Undeclared.SCORE}
 _AUTONOMY: Final = {each.value: each for each in Autonomy}
-_HINTS: Final = {
+HINTS: Final = {
     "reviewers": "unknown key; it stands under approval: {reviewers: […]}, or in a rule",
     "timeout": "unknown key; it stands under approval: {timeout: 15m}, or in a rule",
     "default": "unknown key; write undeclared",
@@ -78,7 +78,7 @@ def parse_policy(kind: str, metadata: Mapping[str, Any], spec: Any) -> Policy:
         _check_only_tightens(policy, reader)
     elif "forbid" in reader:
         reader.problem("forbid", "only a ClusterAgentPolicy can forbid; move it there", ONLY_TIGHTENS)
-    reader.done(_HINTS)
+    reader.done(HINTS)
     if problems.found:
         raise InvalidPolicy(tuple(problems.found))
     return policy

@@ -31,7 +31,7 @@ _LATER_SQL = (
     "judges SQL and arrives in a later version; until then list the whole statements with in, or let a person decide "
     "(action: Confirm), because a pattern over SQL is easily got around"
 )
-_HINTS: Final = {
+HINTS: Final = {
     "runs": _LATER_SHELL,
     "runsOnly": _LATER_SHELL,
     "sqlOnly": _LATER_SQL,
@@ -106,7 +106,7 @@ def _read_tests(reader: Reader, where: str, book: PatternBook, depth: int) -> tu
         *_places(reader),
         *_items(reader, where, book, depth),
     ]
-    reader.done(_HINTS)
+    reader.done(HINTS)
     return tuple(sorted(found, key=lambda test: (test.cost, test.name)))
 
 

@@ -33,7 +33,7 @@ _LINK = re.compile(r"https?://[^\s<>\"]+")
 _LONGEST_WINDOW = 31 * 86400
 _MAX_SUM = 2**53 - 1
 _COUNTED_BY_HUB = ("workload", "onBehalfOf")
-_HINTS: Final = {
+HINTS: Final = {
     "arguments": "unknown key; the matchers of a rule stand under args",
     "match": "unknown key; write tools for the tools and args for their arguments",
     "reason": "unknown key; write because",
@@ -103,7 +103,7 @@ def _read_rule(reader: Reader, index: int, book: PatternBook) -> Rule:
         summary=reader.compiled("summary", Template, BAD_TEMPLATE, limit=MAX_SUMMARY),
         final=reader.flag("final"),
     )
-    reader.done(_HINTS)
+    reader.done(HINTS)
     return rule
 
 
