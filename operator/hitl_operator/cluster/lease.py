@@ -6,6 +6,7 @@ Every write is a compare-and-set. Times in the Lease are for people; no decision
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
@@ -154,7 +155,7 @@ class Lease:
         claim = {
             **spec,
             "holderIdentity": self.identity,
-            "leaseDurationSeconds": max(1, round(self._duration)),
+            "leaseDurationSeconds": math.ceil(self._duration),
             "renewTime": now,
         }
         if is_new:

@@ -1,0 +1,198 @@
+"""The Lease on a real API server: whatever happens to server, clocks and candidates, at no moment do two hold it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from gated_pods import EVER, until
+
+from control_plane.running import ControlPlane
+from hitl.errors import ApiError
+from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl_operator.cluster.lease import Lease, monotonic
+
+DURATION, RENEW, RETRY = 3.0, 2.0, 0.3  # seconds: as in production, in a fifth of the time
+NAME = "hitl-operator"
+
+
+class Candidates:
+    """Candidates for one Lease, watched all the time."""
+
+    def __init__(self, plane: ControlPlane, namespace: str) -> None:
+        self.plane = plane
+        self.namespace = namespace
+        self.path = path_of("coordination.k8s.io/v1", "leases", namespace, NAME)
+        self.all: list[Lease] = []
+        self.looks = 0
+        self.held: list[tuple[float, str]] = []
+        self.overlaps: list[tuple[str, ...]] = []
+        self._tasks: dict[Lease, asyncio.Task[None]] = {}
+        self._stack = contextlib.AsyncExitStack()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def add(self, identity: str, **more: Any) -> Lease:
+        """A candidate with connections of its own, trying."""
+        api = await self._stack.enter_async_context(KubeAPI.open(Access.from_kubeconfig(self.plane.admin)))
+        timing = {"duration": DURATION, "renew": RENEW, "retry": RETRY}
+        lease = Lease(api, self.namespace, NAME, identity, **{**timing, **more})
+        self.all.append(lease)
+        self._tasks[lease] = asyncio.create_task(lease.run())
+        return lease
+
+    async def stop(self, lease: Lease) -> None:
+        """The candidate's process ends in order."""
+        self._tasks[lease].cancel()
+        await asyncio.gather(self._tasks[lease], return_exceptions=True)
+
+    async def until(self, wanted: Callable[[], Any]) -> None:
+        """Returns once it is so; the test fails if it never is."""
+        await until(wanted)
+
+    async def stored(self, api: KubeAPI) -> dict[str, Any]:
+        return dict((await api.get(self.path))["spec"])
+
+    async def _watch(self) -> None:
+        """Note who holds it, every few milliseconds, all asked at one moment."""
+        while True:
+            holders = tuple(lease.identity for lease in self.all if lease.is_held)
+            self.looks += 1
+            if len(holders) > 1:
+                self.overlaps.append(holders)
+            now = holders[0] if holders else ""
+            if not self.held or self.held[-1][1] != now:
+                self.held.append((monotonic(), now))
+            await asyncio.sleep(0.002)
+
+    async def close(self) -> None:
+        for lease in self.all:
+            await self.stop(lease)
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
+        await self._stack.aclose()
+        began = self.held[0][0]
+        intervals = ", ".join(f"{moment - began:.2f} s {who or 'nobody'}" for moment, who in self.held)
+        print(f"{self.looks} looks; {intervals}; overlapping: {len(self.overlaps)}")  # noqa: T201 - for who reads -s
+
+
+@pytest.fixture
+async def candidates(control_plane: ControlPlane, namespace: str) -> AsyncIterator[Candidates]:
+    """Candidates of a fresh namespace. However a story goes, it ends with the same check: never two at once."""
+    candidates = Candidates(control_plane, namespace)
+    yield candidates
+    await candidates.close()
+    assert candidates.looks
+    assert candidates.overlaps == []
+
+
+async def test_the_first_candidate_makes_the_lease_and_holds_it(candidates: Candidates, admin: KubeAPI) -> None:
+    """There is no Lease yet: it is created, with times in UTC to the microsecond."""
+    lease = await candidates.add("a")
+    await candidates.until(lambda: lease.is_held)
+    spec = await candidates.stored(admin)
+    assert (spec["holderIdentity"], spec["leaseTransitions"], spec["leaseDurationSeconds"]) == ("a", 1, 3)
+    renewed = datetime.fromisoformat(spec["renewTime"])
+    assert abs(datetime.now(UTC) - renewed) < timedelta(minutes=1)
+    assert spec["renewTime"].endswith("Z")
+
+
+async def test_of_eight_that_begin_together_one_holds(candidates: Candidates) -> None:
+    """Create and compare-and-set: whoever is second reads again and waits."""
+    leases = [await candidates.add(f"replica-{number}") for number in range(8)]
+    await candidates.until(lambda: any(lease.is_held for lease in leases))
+    holder = next(lease for lease in leases if lease.is_held)
+    await candidates.until(lambda: all(lease.holder == holder.identity for lease in leases))
+
+
+async def test_a_holder_that_ends_in_order_hands_over_at_once(candidates: Candidates) -> None:
+    """The next one need not wait for the duration."""
+    first = await candidates.add("a")
+    await candidates.until(lambda: first.is_held)
+    second = await candidates.add("b")
+    await candidates.until(lambda: second.holder == "a")
+    began = asyncio.get_running_loop().time()
+    await candidates.stop(first)
+    assert not first.is_held
+    await candidates.until(lambda: second.is_held)
+    assert asyncio.get_running_loop().time() - began < DURATION
+
+
+async def test_who_waits_for_a_change_is_told_of_both(candidates: Candidates) -> None:
+    """`wait_change` says True when holding begins and False when it ends."""
+    lease = await candidates.add("a", retry=RETRY)
+    assert await asyncio.wait_for(lease.wait_change(), EVER) is True
+    ending = asyncio.create_task(lease.wait_change())
+    await asyncio.sleep(0)
+    await candidates.stop(lease)
+    assert await asyncio.wait_for(ending, EVER) is False
+
+
+async def test_a_frozen_api_server_ends_the_holding_and_never_makes_two(candidates: Candidates) -> None:
+    """The holder stops by its own clock while the server is silent; after the thaw one of the two goes on."""
+    first = await candidates.add("a")
+    await candidates.until(lambda: first.is_held)
+    second = await candidates.add("b")
+    await candidates.until(lambda: second.holder == "a")
+    candidates.plane.freeze()
+    try:
+        began = monotonic()
+        await candidates.until(lambda: not first.is_held)
+        assert monotonic() - began <= RENEW + 0.5
+        await candidates.until(lambda: monotonic() - began > DURATION + RENEW)
+        assert not first.is_held
+        assert not second.is_held
+    finally:
+        candidates.plane.thaw()
+    await candidates.until(lambda: first.is_held or second.is_held)
+
+
+async def test_a_wall_clock_that_jumps_changes_nothing(candidates: Candidates) -> None:
+    """Times in the Lease are for people: two clocks that disagree by hours, and step, decide nothing."""
+    steps = iter([timedelta(hours=each) for each in (0, -5, 9, -2, 30)] * 1000)
+    first = await candidates.add("a", wall=lambda: datetime.now(UTC) + next(steps))
+    await candidates.until(lambda: first.is_held)
+    second = await candidates.add("b", wall=lambda: datetime.now(UTC) - timedelta(days=400))
+    began = monotonic()
+    await candidates.until(lambda: monotonic() - began > DURATION)
+    assert first.is_held
+    assert not second.is_held
+
+
+async def test_who_finds_it_stolen_stops_and_waits_its_turn(candidates: Candidates, admin: KubeAPI) -> None:
+    """Somebody writes himself in: the holder stops with its next look, and ours come back after the duration."""
+    first = await candidates.add("a")
+    second = await candidates.add("b")
+    await candidates.until(lambda: first.is_held or second.is_held)
+    await admin.merge_patch(candidates.path, {"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 3}})
+    began = monotonic()
+    await candidates.until(lambda: not (first.is_held or second.is_held))
+    assert monotonic() - began < RENEW
+    await candidates.until(lambda: first.is_held or second.is_held)
+    assert monotonic() - began >= DURATION - 0.1
+
+
+async def test_a_deleted_lease_is_still_its_holders(candidates: Candidates, admin: KubeAPI) -> None:
+    """Deleting it must not let a second one begin before the first has stopped or written it anew."""
+    first = await candidates.add("a")
+    await candidates.until(lambda: first.is_held)
+    second = await candidates.add("b", retry=0.05)
+    await candidates.until(lambda: second.holder == "a")
+    await admin.delete(candidates.path)
+
+    async def is_back() -> bool:
+        with contextlib.suppress(ApiError):
+            return (await candidates.stored(admin))["holderIdentity"] == "a"
+        return False
+
+    await until(is_back)
+    assert first.is_held
+
+
+def test_times_that_could_overlap_are_refused() -> None:
+    """A holder must stop before others may begin."""
+    with pytest.raises(ValueError, match="retry < renew < duration"):
+        Lease(None, "hitl-system", NAME, "a", duration=10, renew=10)  # type: ignore[arg-type]
