@@ -6,6 +6,7 @@ tells whether it was taken. Nothing here knows a resource's shape.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from typing import Any, Final, Self
 
 import orjson
@@ -60,6 +61,10 @@ class KubeAPI:
         """
         async with connected(access, user_agent=user_agent, deadline=deadline, connections=connections) as transport:
             yield cls(transport)
+
+    def server_time(self) -> datetime | None:
+        """What time it is for the server, by its last answer, to about a second; None before the first."""
+        return self._transport.server_time()
 
     async def get(
         self, path: str, params: Params | None = None, *, accept: str = JSON, deadline: float | None = None

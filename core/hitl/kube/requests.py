@@ -33,6 +33,9 @@ _NOT_OURS = frozenset(
     }
 )
 
+# What a request carries of an API server's metadata, whatever else a newer one adds.
+_OURS = ("namespace", "name", "uid", "resourceVersion", "creationTimestamp", "labels")
+
 _MANIFEST = Shape(
     ApprovalRequest,
     Field("metadata.namespace", "namespace", TEXT),
@@ -71,6 +74,18 @@ def manifest_to_request(manifest: Mapping[str, Any]) -> ApprovalRequest:
     return _read(_MANIFEST, ours, "")
 
 
+def served_request(found: Mapping[str, Any]) -> ApprovalRequest:
+    """The request in an object as an API server hands it out; metadata that we do not know is passed over.
+
+    Raises:
+        InvalidInput: a field of spec or status unknown, missing or of the wrong type, with its path.
+    """
+    metadata = found["metadata"]
+    parts: dict[str, Any] = {key: found[key] for key in ("spec", "status") if key in found}
+    parts["metadata"] = {key: metadata[key] for key in _OURS if key in metadata}
+    return _read(_MANIFEST, parts, "")
+
+
 def spec_to_json(spec: RequestSpec) -> bytes:
     """The spec as compact JSON: what a sidecar sends to open a hold, and what a store keeps. InvalidInput as above."""
     return _dumped(_written(SPEC, spec, ".spec"), "spec")
@@ -83,6 +98,16 @@ def spec_from_json(document: bytes) -> RequestSpec:
         InvalidInput: not such a text, or a field unknown, missing or of the wrong type, with its path.
     """
     return _read(SPEC, parse_json(document, "spec"), ".spec")
+
+
+def spec_to_manifest(spec: RequestSpec) -> dict[str, Any]:
+    """The spec as plain JSON values. InvalidInput for what JSON cannot carry, with its path."""
+    return _written(SPEC, spec, ".spec")
+
+
+def status_to_manifest(status: RequestStatus) -> dict[str, Any]:
+    """The status as plain JSON values. InvalidInput for what JSON cannot carry, with its path."""
+    return _written(STATUS, status, ".status")
 
 
 def status_to_json(status: RequestStatus) -> bytes:

@@ -4,9 +4,12 @@ import asyncio
 import random
 import socket
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -43,6 +46,12 @@ class Transport:
             self._options["server_hostname"] = access.tls_server_name
         self._fetching = asyncio.Lock()
         self._refused_token = ""
+        self._date = ("", 0.0)
+
+    def server_time(self) -> datetime | None:
+        """What time it is for the server, by its last answer, to about a second; None before the first."""
+        date, heard = self._date
+        return None if not date else parsedate_to_datetime(date) + timedelta(seconds=time.monotonic() - heard)
 
     async def call(
         self,
@@ -125,6 +134,7 @@ class Transport:
             headers = await self._headers(call)
             try:
                 async with self._request(call, headers) as response:
+                    self._date = response.headers.get("Date", ""), time.monotonic()
                     answer = await self._read(response, call)
             except TimeoutError:
                 raise
