@@ -1,0 +1,159 @@
+"""What people may do on a real API server: decide, remark, show a second factor, and ask beforehand whether they may."""
+
+import pytest
+
+from cluster.voting import (
+    ANA,
+    BO,
+    EVERYBODY,
+    JUNIOR,
+    MIA,
+    WAYS,
+    Court,
+    Person,
+    adding,
+    applies,
+    note_of,
+    proof,
+    tries,
+    vote_of,
+)
+from hitl.approvals.requests import Kind
+from hitl.policy.verdicts import Requirement, SecondFactor
+from stores.asking import a_spec
+
+MULTI = a_spec(tier="multi-factor", requirements=(Requirement("leads", approvals=2, any_of=("support-leads",)),))
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+async def test_I3_a_reviewer_decides_in_every_way_of_writing(court: Court, way: str) -> None:
+    """I3: one's own vote is taken, whether put, patched or applied, and stands there as written."""
+    request = await court.ask()
+    vote = vote_of(ANA, request, groups=["support-leads"])
+    found = await tries(court, ANA, request, adding(vote), ways=[way])
+    assert found.messages == []
+    assert (await court.look(request))["status"]["decisions"] == [vote]
+
+
+async def test_C2_reviewers_with_field_managers_of_their_own_stand_side_by_side(court: Court) -> None:
+    """C2: everybody applies his own entry alone; each vote is stamped by the server under its own manager."""
+    request = await court.ask(MULTI)
+    for person in (ANA, BO):
+        await court.vote(person, request, manager=f"hitl-{person.name}")
+    live = await court.look(request)
+    assert [each["reviewer"] for each in live["status"]["decisions"]] == [ANA.name, BO.name]
+    assert {each["manager"] for each in live["metadata"]["managedFields"]} >= {f"hitl-{ANA.name}", f"hitl-{BO.name}"}
+
+
+@pytest.mark.parametrize(
+    ("person", "decision", "changes"),
+    [
+        (ANA, "Denied", {"category": "MissingContext"}),
+        (ANA, "Approved", {"argumentsPatch": {"amount": 12000}, "reason": "store credit covers the rest"}),
+        (ANA.with_factors("pwd", "hwk"), "Approved", {"proof": proof("hwk")}),
+        (ANA.with_factors("mfa", "otp"), "Denied", {"proof": proof("otp", "mfa")}),
+        (JUNIOR, "Approved", {}),
+        (MIA, "Approved", {"groups": ["managers"]}),
+    ],
+    ids=["a denial", "an edit", "a hardware key", "a factor beside a denial", "a junior in Confirm", "another group"],
+)
+async def test_C1_what_a_decision_may_say_is_taken(
+    court: Court, person: Person, decision: str, changes: dict[str, object]
+) -> None:
+    """C1: every field that a decision may have is kept exactly as written."""
+    request = await court.ask()
+    vote = vote_of(person, request, decision, **changes)
+    await court.vote(person, request, vote)
+    assert (await court.look(request))["status"]["decisions"] == [vote]
+
+
+async def test_C1_an_edit_may_remove_an_argument(court: Court) -> None:
+    """C1, D3: null in a merge patch means removal, and is not lost on the way into the store."""
+    request = await court.ask(a_spec(patchable=("/amount", "/a~1b~0c")))
+    vote = vote_of(ANA, request, argumentsPatch={"amount": {"cents": [1, None]}, "a/b~c": None})
+    await court.vote(ANA, request, vote)
+    assert (await court.look(request))["status"]["decisions"] == [vote]
+
+
+async def test_C1_a_question_is_answered(court: Court) -> None:
+    """C1: on a Question Approved carries the answer, of whatever shape."""
+    request = await court.ask(a_spec(kind=Kind.QUESTION))
+    vote = vote_of(ANA, request, answer={"options": ["b"], "text": "the (b) one, [sic] {really}"})
+    await court.vote(ANA, request, vote)
+    assert (await court.look(request))["status"]["decisions"] == [vote]
+
+
+async def test_C1_notes_stand_beside_the_vote(court: Court) -> None:
+    """DESIGN 6: a reviewer extends, escalates and votes, each under a field manager of its own."""
+    request = await court.ask()
+    path = court.path(request["metadata"]["name"], "status")
+    async with court.api(ANA) as api:
+        for n, kind in enumerate(("Extend", "Escalate", "Feedback"), start=1):
+            entry = note_of(ANA, request, kind, n, **({"category": "Other"} if kind == "Feedback" else {}))
+            await applies(api, path, request, [entry], manager=f"hitl-{ANA.name}-{n}", where="notes")
+    await court.vote(ANA, request)
+    assert [each["n"] for each in (await court.look(request))["status"]["notes"]] == [1, 2, 3]
+
+
+async def test_I4_whom_the_agent_acts_for_may_approve_where_the_policy_says_so(court: Court) -> None:
+    """I4: mayApprove with a verified user in tier confirm is the one exception."""
+    spec = a_spec(on_behalf_of=ANA.name.upper(), on_behalf_of_verified=True, on_behalf_of_may_approve=True)
+    request = await court.ask(spec)
+    await court.vote(ANA, request)
+    assert len((await court.look(request))["status"]["decisions"]) == 1
+
+
+async def test_B3_whom_the_agent_claims_to_act_for_may_deny(court: Court) -> None:
+    """B3: a claim blocks approving, never denying."""
+    request = await court.ask(a_spec(on_behalf_of=ANA.name))
+    await court.vote(ANA, request, vote_of(ANA, request, "Denied"))
+    assert len((await court.look(request))["status"]["decisions"]) == 1
+
+
+async def test_D5_a_denial_needs_no_second_factor(court: Court) -> None:
+    """D5: where every approval needs a hardware key, no is still said with a password."""
+    key = Requirement("leads", second_factor=SecondFactor.HARDWARE)
+    request = await court.ask(a_spec(tier="multi-factor", requirements=(key,)))
+    await court.vote(ANA, request, vote_of(ANA, request, "Denied"))
+    assert len((await court.look(request))["status"]["decisions"]) == 1
+
+
+async def test_D5_a_second_person_may_stand_in_for_a_second_factor(court: Court) -> None:
+    """D5: an approval without proof is taken where one person more is as good, or another place needs none."""
+    either = Requirement("leads", second_factor=SecondFactor.ANY, or_second_person=True)
+    for requirements in ((either,), (Requirement("a", second_factor=SecondFactor.ANY), Requirement("b")), ()):
+        request = await court.ask(a_spec(tier="multi-factor", requirements=requirements))
+        await court.vote(ANA, request)
+        assert len((await court.look(request))["status"]["decisions"]) == 1
+
+
+async def test_late_votes_are_taken_while_a_round_is_left(court: Court) -> None:
+    """DESIGN 8: past the deadline of a request that gets one more timeout a vote is in time."""
+    from hitl.policy.verdicts import OnTimeout
+
+    request = await court.ask(a_spec(on_timeout=OnTimeout.RETRY), expires=-5)
+    await court.vote(ANA, request)
+    assert len((await court.look(request))["status"]["decisions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("person", "tier", "may"),
+    [(ANA, "multi-factor", "yes"), (JUNIOR, "confirm", "yes"), (JUNIOR, "multi-factor", "no")],
+    ids=["senior", "junior in Confirm", "junior in MultiFactor"],
+)
+def test_can_i_answers_before_the_vote(court: Court, person: Person, tier: str, may: str) -> None:
+    """DESIGN 11: `kubectl auth can-i approve ar --subresource=TIER` says what the policy will say."""
+    kubeconfig = court.plane.kubeconfig(person.name, person.groups)
+    asked = court.plane.kubectl(
+        "auth", "can-i", "approve", "ar", f"--subresource={tier}", "-n", court.namespace, kubeconfig=kubeconfig
+    )
+    assert asked.stdout.strip() == may, asked.stderr
+
+
+def test_edit_and_admin_rights_do_not_let_anybody_decide(court: Court) -> None:
+    """DESIGN 11: no role of ours is aggregated: whoever may edit the namespace may not decide for its agents."""
+    assert "edit" in {role for person in EVERYBODY for role in person.roles}
+    listed = court.plane.kubectl("get", "clusterroles", "-o", "jsonpath={range .items[*]}{.metadata}{'\\n'}{end}")
+    ours = [line for line in listed.stdout.splitlines() if '"name":"hitl-' in line]
+    assert len(ours) >= 6
+    assert not [line for line in ours if "aggregate-to" in line]

@@ -1,0 +1,300 @@
+"""People before a real API server: a namespace in which everybody may write, and every way of writing.
+
+The RBAC rights of these people are wider than any role that is shipped: what is refused here is refused by the CRD or
+by an admission policy. Requests are opened by the operator's own user, as the hub does it.
+"""
+
+import copy
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import orjson
+
+from cluster_fixtures import a_namespace
+from control_plane.installing import applied
+from control_plane.running import ControlPlane
+from hitl.approvals.requests import RequestSpec
+from hitl.errors import ApiError
+from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl.kube.requests import API_VERSION, KIND, spec_to_json
+from hitl.kube.shipped import DEFAULT
+from stores.asking import a_spec
+
+Json = dict[str, Any]
+Change = Callable[[Json, Json], Json]
+"""What somebody wants the status to be: (status as it is, whole request) -> status."""
+
+SERIAL = itertools.count(1)
+OPERATOR_GROUPS: Final = (
+    "system:serviceaccounts",
+    f"system:serviceaccounts:{DEFAULT.namespace}",
+    "system:authenticated",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with a login, and the roles that are bound to them beside the right to write anything."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    factors: tuple[str, ...] = ()
+
+    def with_factors(self, *factors: str) -> "Person":
+        """The same person after logging in with these methods."""
+        return Person(self.name, self.groups, self.roles, factors)
+
+
+ANA = Person("ana@example.com", ("support-leads",), ("hitl-reviewer", "hitl-senior-reviewer"))
+BO = Person("bo@example.com", ("support-leads", "oncall"), ("hitl-reviewer", "hitl-senior-reviewer"))
+MIA = Person("mia@example.com", ("managers",), ("hitl-reviewer", "hitl-senior-reviewer"))
+JUNIOR = Person("jun@example.com", ("juniors",), ("hitl-reviewer",))
+EDITOR = Person("edi@example.com", ("developers",), ("edit",))
+MASTER = Person("root@example.com", ("system:masters",))
+AGENT = Person(
+    "system:serviceaccount:shop:support",
+    ("system:serviceaccounts", "system:serviceaccounts:shop"),
+    ("hitl-senior-reviewer",),
+)
+EVERYBODY: Final = (ANA, BO, MIA, JUNIOR, EDITOR, AGENT)
+
+# More than any shipped role gives: RBAC stands in nobody's way here, only admission does.
+_WRITES_ANYTHING: Final[Json] = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRole",
+    "metadata": {"name": "hitl-test-writes-anything"},
+    "rules": [
+        {
+            "apiGroups": ["hitl.dev"],
+            "resources": ["approvalrequests", "approvalrequests/status"],
+            "verbs": ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"],
+        },
+        {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]},
+    ],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Court:
+    """A namespace with people in it."""
+
+    plane: ControlPlane
+    namespace: str
+
+    def api(self, person: Person) -> AbstractAsyncContextManager[KubeAPI]:
+        """A client with this person's login."""
+        extra = {DEFAULT.factor_key: person.factors} if person.factors else None
+        return KubeAPI.open(Access.from_kubeconfig(self.plane.kubeconfig(person.name, person.groups, extra=extra)))
+
+    def operator(self) -> AbstractAsyncContextManager[KubeAPI]:
+        """A client with the operator's own rights."""
+        return self.api(Person(DEFAULT.operator, OPERATOR_GROUPS))
+
+    def admin(self) -> AbstractAsyncContextManager[KubeAPI]:
+        """A client in system:masters."""
+        return KubeAPI.open(Access.from_kubeconfig(self.plane.admin))
+
+    def path(self, name: str | None = None, part: str | None = None) -> str:
+        """Of the requests, of one, or of its status."""
+        return path_of(API_VERSION, "approvalrequests", self.namespace, name, part)
+
+    def bind(self, person: Person, *roles: str) -> None:
+        """Give somebody more roles in this namespace."""
+        applied(self.plane, *(_binding(self.namespace, person, role) for role in roles))
+
+    async def ask(self, spec: RequestSpec | None = None, *, expires: float = 900, status: Json | None = None) -> Json:
+        """A pending request, made as the operator makes it: created, then told its deadline (seconds from now)."""
+        asked = spec or a_spec(on_behalf_of="")
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": f"create-refund-{next(SERIAL):010d}", "namespace": self.namespace},
+            "spec": orjson.loads(spec_to_json(asked)),
+        }
+        ends = datetime.now(UTC) + timedelta(seconds=expires)
+        first = {"expirationTime": ends.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), **(status or {})}
+        async with self.operator() as api:
+            made = await api.create(self.path(), body, field_manager="hitl-operator")
+            return await self.outcome(made, first, api)
+
+    async def outcome(self, request: Json, status: Json, api: KubeAPI) -> Json:
+        """The operator's write: only the changed keys, as a compare-and-set is not needed here."""
+        path = self.path(request["metadata"]["name"], "status")
+        return await api.merge_patch(path, {"status": status}, field_manager="hitl-operator")
+
+    async def look(self, request: Json) -> Json:
+        """The request as it is now."""
+        async with self.admin() as api:
+            return await api.get(self.path(request["metadata"]["name"]))
+
+    async def vote(self, person: Person, request: Json, entry: Json | None = None, *, manager: str = "") -> Json:
+        """A vote as `kubectl hitl` casts it: one entry, applied under a field manager of its own."""
+        async with self.api(person) as api:
+            return await applies(
+                api, self.path(request["metadata"]["name"], "status"), request, [entry or vote_of(person, request)],
+                manager=manager or f"hitl-{person.name}-{next(SERIAL)}",
+            )  # fmt: skip
+
+
+def a_court(plane: ControlPlane) -> Court:
+    """A namespace with everybody in it."""
+    namespace = a_namespace(plane)
+    applied(plane, _WRITES_ANYTHING)
+    bindings = [
+        _binding(namespace, person, role)
+        for person in EVERYBODY
+        for role in (*person.roles, "hitl-test-writes-anything")
+    ]
+    applied(plane, *bindings)
+    return Court(plane, namespace)
+
+
+def vote_of(person: Person, request: Json, decision: str = "Approved", **changes: Any) -> Json:
+    """A decision as it should be, with `changes`; a value of None leaves the key out."""
+    entry = {
+        "reviewer": person.name,
+        "decision": decision,
+        "digest": request["spec"]["digest"],
+        "requestUID": request["metadata"]["uid"],
+        **({"reason": "not this customer"} if decision == "Denied" else {}),
+        **changes,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def note_of(person: Person, request: Json, kind: str = "Extend", n: int = 1, **changes: Any) -> Json:
+    """A note as it should be, with `changes`; a value of None leaves the key out."""
+    entry = {
+        "reviewer": person.name,
+        "n": n,
+        "requestUID": request["metadata"]["uid"],
+        "type": kind,
+        **({"minutes": 15} if kind == "Extend" else {}),
+        **({"reason": "it went well"} if kind == "Feedback" else {}),
+        **changes,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def proof(*factors: str, at: datetime | None = None, **changes: Any) -> Json:
+    """What an OIDC login shows."""
+    return {
+        "type": "oidc",
+        "factors": list(factors),
+        "time": (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **changes,
+    }
+
+
+def adding(entry: Json, where: str = "decisions") -> Change:
+    """One more entry beside those that are there."""
+    return lambda status, _: {**status, where: [*status.get(where, []), entry]}
+
+
+# --- every way of writing
+
+
+async def replaces(api: KubeAPI, path: str, request: Json, status: Json | None, manager: str) -> Json:
+    """PUT of the whole object."""
+    whole = {key: value for key, value in request.items() if key != "status"}
+    return await api.replace(path, whole if status is None else {**whole, "status": status}, field_manager=manager)
+
+
+async def merges(api: KubeAPI, path: str, request: Json, status: Json | None, manager: str) -> Json:
+    """JSON Merge Patch: null for what should go."""
+    if status is None:
+        return await api.merge_patch(path, {"status": None}, field_manager=manager)
+    gone = {key: None for key in request.get("status", {}) if key not in status}
+    return await api.merge_patch(path, {"status": {**gone, **status}}, field_manager=manager)
+
+
+async def patches(api: KubeAPI, path: str, request: Json, status: Json | None, manager: str) -> Json:
+    """JSON Patch: the status as a whole."""
+    step = {"op": "remove", "path": "/status"} if status is None else {"op": "add", "path": "/status", "value": status}
+    return await api.json_patch(path, [step], field_manager=manager)
+
+
+async def takes_over(api: KubeAPI, path: str, request: Json, status: Json | None, manager: str) -> Json:
+    """Server-side apply of the status as a whole, by force."""
+    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": request["metadata"]["name"]}}
+    return await api.apply(path, {**body, "status": status or {}}, field_manager=manager, force=True)
+
+
+async def applies(
+    api: KubeAPI, path: str, request: Json, entries: Sequence[Json], *, manager: str, where: str = "decisions"
+) -> Json:
+    """Server-side apply of these entries alone, as reviewers do it."""
+    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": request["metadata"]["name"]}}
+    return await api.apply(path, {**body, "status": {where: list(entries)}}, field_manager=manager)
+
+
+WAYS: Final[Mapping[str, Callable[..., Any]]] = {
+    "replace": replaces,
+    "merge patch": merges,
+    "JSON patch": patches,
+    "apply": takes_over,
+}
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What came of trying one thing in every way."""
+
+    refusals: dict[str, ApiError] = field(default_factory=dict)
+    went_through: list[str] = field(default_factory=list)
+
+    @property
+    def messages(self) -> list[str]:
+        """What the API server said, each text once."""
+        return list(dict.fromkeys(str(error) for error in self.refusals.values()))
+
+
+async def tries(
+    court: Court, person: Person, request: Json, change: Change | None, *, ways: Sequence[str] = tuple(WAYS)
+) -> Attempts:
+    """Lets somebody write the changed status in every way; None drops the status."""
+    found = Attempts()
+    live = await court.look(request)
+    path = court.path(request["metadata"]["name"], "status")
+    async with court.api(person) as api:
+        for way in ways:
+            status = None if change is None else change(copy.deepcopy(live["status"]), live)
+            try:
+                await WAYS[way](api, path, live, status, f"hitl-{next(SERIAL)}")
+            except ApiError as error:
+                found.refusals[way] = error
+            else:
+                found.went_through.append(way)
+    return found
+
+
+async def refused(
+    court: Court, person: Person, request: Json, change: Change | None, words: str, **options: Any
+) -> None:
+    """Nobody gets through in any way, each is told `words`, and what is stored is what was stored."""
+    before = await court.look(request)
+    found = await tries(court, person, request, change, **options)
+    assert found.went_through == [], f"{person.name} got through by {found.went_through}"
+    assert {error.status for error in found.refusals.values()} <= {403, 422}, found.messages
+    for message in found.messages:
+        assert words in message, message
+    after = await court.look(request)
+    assert after == before
+
+
+def _binding(namespace: str, person: Person, role: str) -> Json:
+    name = f"{role}-{person.name}".replace("@", ".").replace(":", ".")
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": name, "namespace": namespace},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": person.name}],
+    }
