@@ -1,9 +1,11 @@
 """Child processes that never outlive the process that started them, however that one ends."""
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 # Reads until its parent is gone (the pipe's only writer), then ends its whole process group, also what is stopped.
 GUARD = "read _; kill -KILL 0"
@@ -22,18 +24,31 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(
-        self, name: str, command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        talks: bool = False,
     ) -> None:
-        """Start `command` under `name`; what it prints is appended to `log`."""
+        """Start `command` under `name`; what it prints is appended to `log`. `talks`: `pipes` of it are used."""
         with log.open("ab") as out:
             self._running[name] = subprocess.Popen(
                 list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if talks else out,
+                stderr=out,
                 process_group=self._guard.pid,
                 env=environment,
             )
+
+    def pipes(self, name: str) -> tuple[IO[bytes], IO[bytes]]:
+        """Input and output of one that was started to talk."""
+        process = self._running[name]
+        assert process.stdin is not None, f"{name} was not started to talk"
+        assert process.stdout is not None, f"{name} was not started to talk"
+        return process.stdin, process.stdout
 
     def pid(self, name: str) -> int:
         return self._running[name].pid
@@ -56,14 +71,14 @@ class Processes:
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+        _reap(process)
 
     def kill(self, name: str) -> None:
         """End it as a crash would: SIGKILL, no goodbye."""
         process = self._running.pop(name, None)
         if process is not None:
             process.kill()
-            process.wait()
+            _reap(process)
 
     def close(self) -> None:
         """Kill whatever still runs, then the guard."""
@@ -72,3 +87,12 @@ class Processes:
         if self._guard.stdin is not None:
             self._guard.stdin.close()
         self._guard.wait()
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            # What nobody read is lost with the process that should have read it.
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()

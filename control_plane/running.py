@@ -107,14 +107,20 @@ class ControlPlane:
         self._start_apiserver()
 
     def kubeconfig(
-        self, user: str, groups: Sequence[str] = (), *, extra: Mapping[str, Sequence[str]] | None = None
+        self,
+        user: str,
+        groups: Sequence[str] = (),
+        *,
+        extra: Mapping[str, Sequence[str]] | None = None,
+        namespace: str = "default",
     ) -> Path:
-        """The kubeconfig of `user` in `groups`, by client certificate.
+        """The kubeconfig of `user` in `groups`, by client certificate; commands without -n mean `namespace`.
 
         With `extra` (what a login adds, e.g. `{"hitl.dev/amr": ["hwk"]}`) the administrator speaks as that user,
         because a certificate carries no extras.
         """
-        key = json.dumps([user, list(groups), None if extra is None else {k: list(v) for k, v in extra.items()}])
+        extras = None if extra is None else {key: list(values) for key, values in extra.items()}
+        key = json.dumps([user, list(groups), extras, namespace])
         if key not in self._kubeconfigs:
             pair = self._authority.client(user, groups)
             who = by_certificate(pair)
@@ -123,7 +129,7 @@ class ControlPlane:
                 who = impersonating(masters, user, groups, extra)
             path = self._folder / "kubeconfigs" / f"{len(self._kubeconfigs)}.kubeconfig"
             path.parent.mkdir(exist_ok=True)
-            self._write(path, who)
+            self._write(path, who, namespace)
             self._kubeconfigs[key] = path
         return self._kubeconfigs[key]
 
@@ -264,9 +270,9 @@ class ControlPlane:
     def _tail(self, name: str) -> str:
         return "\n".join(self._log(name).read_text(errors="replace").splitlines()[-TAIL:])
 
-    def _write(self, path: Path, user: Mapping[str, object]) -> None:
+    def _write(self, path: Path, user: Mapping[str, object], namespace: str = "default") -> None:
         path.touch(mode=0o600)
-        path.write_text(kubeconfig_of(self.url, self._authority.pem, user))
+        path.write_text(kubeconfig_of(self.url, self._authority.pem, user, namespace=namespace))
 
 
 def free_ports(count: int) -> list[int]:

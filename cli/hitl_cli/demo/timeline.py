@@ -18,7 +18,10 @@ class Timeline:
         interactive: a person at the terminal decides; outcomes are then theirs.
     """
 
-    def __init__(self, write: Callable[[str], None], clock: Callable[[], float], *, interactive: bool) -> None:
+    def __init__(
+        self, write: Callable[[str], None], clock: Callable[[], float], *, interactive: bool, program: str = "hitl"
+    ) -> None:
+        self._program = program
         self._write = write
         self._clock = clock
         self._start = clock()
@@ -49,9 +52,11 @@ class Timeline:
             self._line("ran", str(answer["ran"]))
 
     def command(self, done: subprocess.CompletedProcess[str], verb: str, reviewer: str) -> None:
-        """A `hitl` command that somebody ran in a process of its own."""
+        """A command that somebody ran in a process of its own."""
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        first, *more = wrapped(f"hitl {verb}: {said[0] if said else ''} (exit {done.returncode})", WIDEST - MARGIN)
+        first, *more = wrapped(
+            f"{self._program} {verb}: {said[0] if said else ''} (exit {done.returncode})", WIDEST - MARGIN
+        )
         self._line(reviewer, first)
         for line in more:
             self._line("", line, timed=False)

@@ -1,0 +1,109 @@
+"""The demonstration's cluster: an API server with what the product ships, its people, and the agent's pods."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from control_plane.certificates import Authority
+from control_plane.demo.objects import (
+    AGENT,
+    HUB_NAME,
+    NAMESPACE,
+    NODE,
+    OPERATOR,
+    OPERATOR_NAMESPACE,
+    PEOPLE,
+    agent_objects,
+    people_objects,
+)
+from control_plane.installing import applied, install
+from control_plane.kubeconfigs import by_token, kubeconfig_of
+from control_plane.running import ControlPlane
+from hitl.errors import HitlError
+
+PATIENCE = 60.0  # seconds for what takes the cluster one
+LIFE = "1h"  # of a token; the kubelet would renew it; the demonstration is over before that
+
+
+class Cluster:
+    """What `kubectl` sees; the programs that would run in its pods are started by others.
+
+    Attributes:
+        plane: the API server, etcd and the controllers.
+        hub_ca, hub_certificate, hub_key: how the hub and its sidecars know each other, PEM files.
+    """
+
+    def __init__(self, plane: ControlPlane, folder: Path) -> None:
+        self.plane = plane
+        authority = Authority("hitl-hub")
+        self.hub_certificate, self.hub_key = authority.server(OPERATOR, names=(HUB_NAME,)).write(folder, "hub")
+        self.hub_ca = folder / "hub-ca.crt"
+        self.hub_ca.write_bytes(authority.pem)
+        self._folder = folder
+
+    def prepare(self, *, pods: int) -> None:
+        """Install the product, the agent's Deployment and the people's roles."""
+        install(self.plane)
+        applied(self.plane, *agent_objects(pods))
+        applied(self.plane, *people_objects())
+
+    def operator_kubeconfig(self) -> Path:
+        """How the operator's pods would reach the API server: with the token of its ServiceAccount."""
+        token = self._kubectl("create", "token", OPERATOR, "-n", OPERATOR_NAMESPACE, "--duration", LIFE)
+        path = self._folder / "operator.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(kubeconfig_of(self.plane.url, self.plane.ca_file.read_bytes(), by_token(token)))
+        return path
+
+    def pods(self, count: int) -> list[tuple[str, str]]:
+        """Names and UIDs of the agent's pods, once its Deployment's controller has made `count` of them."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            listed = json.loads(self._kubectl("get", "pods", "-n", NAMESPACE, "-l", f"app={AGENT}", "-o", "json"))
+            if len(listed["items"]) == count:
+                return sorted((pod["metadata"]["name"], pod["metadata"]["uid"]) for pod in listed["items"])
+        raise HitlError(f"the Deployment {AGENT} has no {count} pods after {PATIENCE:.0f} s")
+
+    def hub_token(self, pod: str, uid: str) -> str:
+        """The token that the pod's kubelet mounts into its sidecar: bound to the pod, for the hub alone."""
+        kubelet = self.plane.kubeconfig(f"system:node:{NODE}", ["system:nodes"])
+        bound = ("--bound-object-kind=Pod", f"--bound-object-name={pod}", f"--bound-object-uid={uid}")
+        words = ("create", "token", AGENT, "-n", NAMESPACE, "--audience=hitl.dev/hub", "--duration", LIFE, *bound)
+        until = time.monotonic() + PATIENCE
+        while True:
+            # The API server lets a kubelet act for a pod once it has noticed that the pod is on its node.
+            asked = self.plane.kubectl(*words, kubeconfig=kubelet)
+            if asked.returncode == 0:
+                return asked.stdout.strip()
+            if time.monotonic() > until:
+                raise HitlError(f"no token for pod {pod}: {asked.stderr.strip()}")
+
+    def kubectl_of(self, person: str, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """`kubectl WORDS` as one of PEOPLE, in the agent's namespace, the plugin on PATH as after an installation."""
+        kubeconfig = self.plane.kubeconfig(person, PEOPLE[person][0], namespace=NAMESPACE)
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "PATH": programs, "NO_COLOR": "1", "COLUMNS": "100"}
+        return subprocess.run(
+            [self.plane.kubectl_program, *words],
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def leader(self) -> str:
+        """Who holds the operator's Lease; empty for nobody."""
+        listed = json.loads(self._kubectl("get", "leases", "-n", OPERATOR_NAMESPACE, "-o", "json"))
+        holders = [str(lease["spec"].get("holderIdentity") or "") for lease in listed["items"]]
+        return holders[0] if holders else ""
+
+    def _kubectl(self, *words: str) -> str:
+        done = self.plane.kubectl(*words)
+        if done.returncode != 0:
+            raise HitlError(f"kubectl {' '.join(words[:2])}: {done.stderr.strip()}")
+        return done.stdout.strip()

@@ -1,0 +1,217 @@
+"""What happens: a held call is released exactly once, whatever happens between the approval and the release."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from control_plane.demo.objects import NAMESPACE
+from control_plane.demo.pods import AgentPod
+from control_plane.demo.stage import REPLICAS, Stage
+from control_plane.demo.tally import Wanted
+from hitl.errors import HitlError
+from hitl_cli.demo.timeline import Timeline
+
+ANA, BO = "ana@example.com", "bo@example.com"
+DEADLINE = 60.0  # seconds within which an approved call must have come back, whatever was killed
+AGAIN = ("PENDING", "UNAVAILABLE", "NO ANSWER", "UNKNOWN")  # answers after which an agent asks again
+AT_ONCE = 6  # calls in flight when a replica is killed
+MORATORIUM = "  - {name: moratorium, action: Deny, tools: [payments/*], because: no refunds this week}\n"
+
+
+class RaceLost(HitlError):
+    """A race did not end as it must; the message says what was expected and what came."""
+
+
+class Races:
+    """Plays them in order; `wanted` says afterwards, by call, what may have become of it."""
+
+    def __init__(self, stage: Stage, timeline: Timeline) -> None:
+        self.stage = stage
+        self.timeline = timeline
+        self.wanted: dict[str, Wanted] = {}
+        self._took = 0.6  # seconds that `kubectl hitl approve` takes; measured as we go
+
+    def scenes(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Title and action of each."""
+        yield "Approved while it waits: it runs once, and never again", self.approved
+        yield "The sidecar is killed while the call waits, and approved meanwhile", self.sidecar_killed
+        yield "Approved in the last moment before it expires", self.expiring
+        yield "Two people approve in the same moment", self.two_at_once
+        yield "The policy is tightened while the call waits", self.tightened
+        yield "The hub that holds it is stopped, then killed, between approval and release", self.hub_killed
+        yield "The leading replica is killed among six calls in flight", self.leader_killed
+
+    def play(self) -> None:
+        """Every race; RaceLost at the first that does not end as it must."""
+        for number, (title, race) in enumerate(self.scenes(), start=1):
+            self.timeline.scene(number, title)
+            race()
+
+    def ran(self) -> list[str]:
+        """The call of each execution, as the world recorded them."""
+        return [_key(each["arguments"]) for each in self.stage.world.ran()]
+
+    # -- races -----------------------------------------------------------------------------------------------------
+
+    def approved(self) -> None:
+        pod, order = self.stage.pods[0], self.refund(100)
+        name = self.opened(pod, order)
+        waiting = self.asked(pod, order)
+        self.approve(ANA, name)
+        self.settled(pod, order, waiting)
+        self.expect(self.answered(pod, order)["outcome"], "ALREADY_RELEASED")
+
+    def sidecar_killed(self) -> None:
+        pod, order = self.stage.pods[0], self.refund(200)
+        name = self.opened(pod, order)
+        waiting = self.asked(pod, order)
+        pod.kill_sidecar()
+        self.timeline.note("the sidecar was killed")
+        self.expect(self.told(pod.answer(waiting))["outcome"], "NO ANSWER")
+        self.approve(BO, name)
+        pod.start_sidecar()
+        self.settled(pod, order, self.asked(pod, order))
+        self.expect(self.answered(pod, order)["outcome"], "ALREADY_RELEASED")
+
+    def expiring(self) -> None:
+        pod = self.stage.pods[1]
+        mail = {"to": "ops@example.com", "subject": "late", "body": "x"}
+        order = {"do": "check", "server": "mail", "tool": "send", "arguments": mail, "callID": "mail-late"}
+        self.wanted[_key(mail)] = Wanted.EITHER
+        name = self.opened(pod, order)
+        waiting = self.asked(pod, order, wait=20)
+        shown = self.stage.cluster.plane.kubectl("get", "approvalrequest", name, "-n", NAMESPACE, "-o", "json")
+        ends = datetime.fromisoformat(json.loads(shown.stdout)["status"]["expirationTime"])
+        time.sleep(max(0.0, (ends - datetime.now(UTC)).total_seconds() - self._took))
+        code = self.approve(ANA, name, exits=(0, 3))
+        outcome = self.told(pod.answer(waiting))["outcome"]
+        runs = self.ran().count(_key(mail))
+        self.expect((outcome, runs), ("ALLOWED", 1), ("EXPIRED", 0))
+        if outcome == "ALLOWED":
+            self.expect(code, 0)
+        self.timeline.note("it ran once, and ana was told so" if runs else "it expired, and did not run")
+
+    def two_at_once(self) -> None:
+        pod, order = self.stage.pods[1], self.refund(400)
+        name = self.opened(pod, order)
+        waiting = self.asked(pod, order)
+        with ThreadPoolExecutor(2) as voters:
+            codes = list(voters.map(lambda person: self.approve(person, name, exits=(0, 3)), (ANA, BO)))
+        self.expect(0 in codes, True)
+        self.settled(pod, order, waiting)
+
+    def tightened(self) -> None:
+        pod, order = self.stage.pods[0], self.refund(500, Wanted.NEVER)
+        name = self.opened(pod, order)
+        waiting = self.asked(pod, order)
+        policy = self.stage.policies["shop.yaml"]
+        self.timeline.note("pat adds rule moratorium: Deny payments/*")
+        self.stage.apply(policy.replace("  rules:\n", f"  rules:\n{MORATORIUM}", 1))
+        answer = self.told(pod.answer(waiting))
+        self.expect((answer["outcome"], answer["reason"]), ("DENIED", "TIGHTENED"))
+        self.approve(ANA, name, exits=(3,))
+        self.stage.apply(policy)
+        self.timeline.note("and takes it back")
+        self.until_held(pod)
+
+    def hub_killed(self) -> None:
+        pod, order = self.stage.pods[0], self.refund(600)
+        name = self.opened(pod, order)
+        waiting = self.asked(pod, order)
+        self.stage.replicas.pause(REPLICAS[0])
+        self.timeline.note(f"{REPLICAS[0]} stands still")
+        self.approve(ANA, name)
+        self.stage.replicas.kill(REPLICAS[0])
+        self.timeline.note(f"{REPLICAS[0]} was killed; {REPLICAS[1]} is left")
+        self.settled(pod, order, waiting)
+        self.expect(self.answered(pod, order)["outcome"], "ALREADY_RELEASED")
+        self.stage.replicas.start(REPLICAS[0])
+        self.timeline.note(f"{REPLICAS[0]} is back")
+
+    def leader_killed(self) -> None:
+        orders = [(self.stage.pods[number % 2], self.refund(700 + number)) for number in range(AT_ONCE)]
+        names = [self.opened(pod, order) for pod, order in orders]
+        waiting = [self.asked(pod, order) for pod, order in orders]
+        leader = next((name for name in REPLICAS if name in self.stage.cluster.leader()), REPLICAS[0])
+        with ThreadPoolExecutor(2) as voters:
+            votes = [
+                voters.submit(self.approve, (ANA, BO)[number % 2], name, exits=(0,))
+                for number, name in enumerate(names)
+            ]
+            votes[1].result()
+            self.stage.replicas.kill(leader)
+            self.timeline.note(f"{leader}, which held the Lease, was killed")
+            for vote in votes:
+                vote.result()
+        for (pod, order), ref in zip(orders, waiting, strict=True):
+            self.settled(pod, order, ref)
+        self.stage.replicas.start(leader)
+        self.timeline.note(f"{leader} is back; {self.stage.cluster.leader()} holds the Lease")
+
+    # -- how races speak -------------------------------------------------------------------------------------------
+
+    def refund(self, amount: int, wanted: Wanted = Wanted.RUNS) -> dict[str, Any]:
+        """An order for a refund, which the policy holds for one person of group support."""
+        arguments = {"customer": "C-20817", "amount": amount, "currency": "eur"}
+        self.wanted[_key(arguments)] = wanted
+        tool = {"server": "payments", "tool": "create_refund"}
+        return {"do": "check", **tool, "arguments": arguments, "callID": f"refund-{amount}"}
+
+    def asked(self, pod: AgentPod, order: dict[str, Any], **more: Any) -> str:
+        """Have the agent ask and wait for people; the ref is for its answer."""
+        return pod.order(**{**order, **more})
+
+    def opened(self, pod: AgentPod, order: dict[str, Any]) -> str:
+        """Open the request without waiting; its name."""
+        self.timeline.asks(f"{order['server']}/{order['tool']}", json.dumps(order["arguments"]))
+        answer = self.told(pod.answer(pod.order(**order, wait=0)))
+        self.expect(answer["outcome"], "PENDING")
+        return str(answer["handle"].partition("/")[2])
+
+    def answered(self, pod: AgentPod, order: dict[str, Any]) -> dict[str, Any]:
+        """Ask and print what came of it."""
+        return self.told(pod.answer(pod.order(**order)))
+
+    def told(self, answer: dict[str, Any]) -> dict[str, Any]:
+        self.timeline.answer(answer)
+        return answer
+
+    def settled(self, pod: AgentPod, order: dict[str, Any], ref: str) -> None:
+        """An approved call: the agent asks until it is released, as an agent does whose gate or hub went away."""
+        until = time.monotonic() + DEADLINE
+        answer = self.told(pod.answer(ref))
+        while answer["outcome"] in AGAIN and time.monotonic() < until:
+            answer = self.answered(pod, order)
+        self.expect(answer["outcome"], "ALLOWED", "ALREADY_RELEASED")
+
+    def approve(self, person: str, name: str, *, exits: tuple[int, ...] = (0,)) -> int:
+        """`kubectl hitl approve NAME` as `person`, in a process of its own; its exit code."""
+        began = time.monotonic()
+        done = self.stage.cluster.kubectl_of(person, "hitl", "approve", name)
+        self._took = time.monotonic() - began
+        self.timeline.command(done, "approve", person.partition("@")[0])
+        if done.returncode not in exits:
+            raise RaceLost(f"kubectl hitl approve {name} as {person} ended with {done.returncode}: {done.stderr}")
+        return done.returncode
+
+    def until_held(self, pod: AgentPod) -> None:
+        """Return when the policy that was put back has reached the pod's sidecar: refunds are held again."""
+        until = time.monotonic() + DEADLINE
+        while time.monotonic() < until:
+            answer = pod.answer(pod.order(**self.refund(999, Wanted.NEVER), wait=0))
+            if answer["outcome"] == "PENDING":
+                pod.answer(pod.order(do="cancel", handle=answer["handle"], reason="only a look at the policy"))
+                return
+        raise RaceLost(f"the policy that was put back has not reached {pod.name} within {DEADLINE:.0f} s")
+
+    def expect(self, found: object, *wanted: object) -> None:
+        if found not in wanted:
+            raise RaceLost(f"expected {' or '.join(map(str, wanted))}, found {found}")
+
+
+def _key(arguments: dict[str, Any]) -> str:
+    """What tells the demonstration's calls apart, whoever asks for them."""
+    return str(arguments.get("amount") or arguments.get("subject"))
