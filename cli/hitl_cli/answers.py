@@ -19,7 +19,6 @@ from hitl_cli.page import who_decides
 from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, agent_of
 from hitl_cli.session import Session
-from hitl_cli.standing import progress_here
 from hitl_cli.times import took
 
 
@@ -134,7 +133,7 @@ def _words(session: Session, choice: Choice, recorded: Recorded) -> str:
         case Stage.DECISIVE:
             return f"{choice.verb} with changes" if recorded.decision.arguments_patch else choice.verb
         case Stage.MORE_NEEDED:
-            filled, places = _count(choice, request)
+            filled, places = _count(session, choice, request)
             return f"{noun} recorded, not yet decisive ({filled} of {places})"
         case Stage.NOT_COUNTED:
             return f"{noun} recorded, not yet counted"
@@ -144,10 +143,10 @@ def _words(session: Session, choice: Choice, recorded: Recorded) -> str:
             return f"{ending_in_a_row(request, session.now())}, not {choice.verb}"
 
 
-def _count(choice: Choice, request: ApprovalRequest) -> tuple[int, int]:
+def _count(session: Session, choice: Choice, request: ApprovalRequest) -> tuple[int, int]:
     if choice.kind is DecisionKind.DENIED:
         return len(deciders(request, DecisionKind.DENIED)), request.spec.denials_to_end
-    return votes(progress_here(request))
+    return votes(session.place.progress(request))
 
 
 def _details(session: Session, choice: Choice, recorded: Recorded) -> list[Line]:
@@ -156,12 +155,12 @@ def _details(session: Session, choice: Choice, recorded: Recorded) -> list[Line]
         case Stage.NOT_COUNTED:
             return [
                 f"  no control plane looked at it within {PATIENCE:.0f}s; it counts as soon as one does",
-                f"Next: {session.hint('dev', '-f', 'DIR')}    (nothing answers at {session.home.hub_socket})",
+                *session.place.unheard(),
             ]
         case Stage.OVERTAKEN if _is_superseded(request):
             return [f"Next: {session.hint('list')}"]
         case Stage.MORE_NEEDED if choice.kind is DecisionKind.APPROVED:
-            return who_decides(request, progress_here(request), session.now())
+            return who_decides(request, session.place, session.now())
         case Stage.DECISIVE if choice.kind is DecisionKind.APPROVED and decision.arguments_patch is not None:
             told = f"{_replaced(request)}the agent is told what changed · {_picked_up(recorded)}"
             return [*changes(*patched(request, decision.arguments_patch), width), *hanging("  ", told, width)]

@@ -1,35 +1,27 @@
-"""One reviewer's decision: made for exactly the request that was read, signed, recorded, and followed for a moment.
+"""One reviewer's decision: made for exactly the request that was read, recorded, and followed for a moment.
 
 The hub decides who counts. What is refused here would be refused there too; here the reviewer still has a vote.
 """
 
 import asyncio
-import base64
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
 
-from hitl.approvals.requests import ApprovalRequest, Category, Decision, DecisionKind, Proof, State, Verified
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State, Verified
 from hitl.approvals.requirements import fold, progress_of
 from hitl.approvals.votes import denials
-from hitl.errors import Forbidden, NoLongerPending, NotFound
+from hitl.errors import Forbidden, HitlError, NoLongerPending, NotFound
 from hitl.policy.durations import format_duration
-from hitl.policy.escaping import as_plain
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.endings import ending, state_at
-from hitl_cli.home import Home
-from hitl_cli.standing import progress_here, standing_of
-
-if TYPE_CHECKING:
-    from hitl.stores.people import Person
+from hitl_cli.place import Place, Voter
+from hitl_cli.standing import Obstacle, Standing, standing_of
+from hitl_cli.wishes import Wish
 
 # How long `approve` waits to see its decision counted and the call picked up (UX 4).
 PATIENCE = 2.0
-_PROOF = "ed25519"
-# Signed to see whether a key fits; no decision reads like it.
-_PROBE = b"hitl: does this key fit?"
 
 
 class Stage(Enum):
@@ -54,31 +46,13 @@ class Recorded:
     stage: Stage
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a reviewer wants to say about a request."""
-
-    kind: DecisionKind
-    reason: str = ""
-    category: Category | None = None
-    patch: Mapping[str, Any] | None = None
-
-
 class Reviewer:
-    """A person of this home who decides."""
+    """Somebody who decides, at a place that says how."""
 
-    def __init__(self, home: Home, name: str, people: "Mapping[str, Person]", clock: Callable[[], datetime]) -> None:
-        self._home = home
-        self._people = people
+    def __init__(self, place: Place, voter: Voter, clock: Callable[[], datetime]) -> None:
+        self._place = place
+        self._voter = voter
         self._clock = clock
-        person = people.get(name.casefold())
-        if person is None:
-            known = ", ".join(each.name for each in people.values()) or "nobody yet"
-            raise Forbidden(
-                f"{name} may not decide here: not in {home.reviewers} (known: {known})\n"
-                f"Add a person: hitl dev reviewer add {as_plain(name)} --group GROUP"
-            )
-        self.person = person
 
     def check(self, request: ApprovalRequest, kind: DecisionKind) -> Decision | None:
         """Refuse what cannot count, before the one vote is spent on it. The vote, if the same was cast before.
@@ -87,78 +61,58 @@ class Reviewer:
             NoLongerPending: it was decided, has expired or was withdrawn.
             Forbidden: this person may not approve it, or voted otherwise.
         """
-        now = self._clock()
+        now, viewer = self._clock(), self._voter.viewer
         if state_at(request, now) is not State.PENDING:
-            raise NoLongerPending(no_longer_pending(request, now))
-        standing = standing_of(self.person.name, request, progress_here(request), self._people)
+            raise NoLongerPending(no_longer_pending(request, now, self._place))
+        standing = standing_of(viewer, request, self._place.progress(request))
         if standing.vote is not None:
             if standing.vote.decision is kind:
                 return standing.vote
             said = standing.vote.decision.value.lower()
             raise Forbidden(f"you have {said} {request.name} already; a vote is never changed")
         if kind is DecisionKind.APPROVED and not standing.may_approve:
-            if standing.is_party:
-                raise Forbidden(f"{standing.why_not}; another person must decide {request.name}.")
-            raise Forbidden(
-                f"you may not approve {request.name}: {standing.why_not}.\nWho can: hitl show {request.name}"
-            )
+            raise Forbidden(self._voter.refusal(request, "approve", standing))
         return None
 
+    def need(self, request: ApprovalRequest, verb: str) -> None:
+        """Forbidden where this person lacks the right itself, whatever else is true of the request."""
+        why_not = self._voter.viewer.why_not(verb, request)
+        if why_not:
+            raise Forbidden(self._voter.refusal(request, verb, Standing(Obstacle.NOT_ALLOWED, why_not)))
+
     async def record(self, store: ReviewerStore, request: ApprovalRequest, wish: Wish) -> Recorded:
-        """Sign the decision for exactly this request, store it, and look for a moment what comes of it.
+        """Make the decision for exactly this request, store it, and look for a moment what comes of it.
 
         Raises:
             NoLongerPending: somebody was faster, or the request is gone.
-            Forbidden: the hub refused the vote.
+            Forbidden: the hub or the API server refused the vote.
             InvalidDecision: it does not fit the request, an edit for example.
         """
         repeated = self.check(request, wish.kind)
         if repeated is not None:
             return await self._follow(store, request, repeated)
-        problem = self._key_problem()
-        if problem:
-            raise Forbidden(f"{problem}\nNothing was recorded: a vote with this key would not count")
-        decision = self._signed(request, wish)
+        for verb in wish.verbs:
+            self.need(request, verb)
+        decision = self._voter.decision(request, wish)
+        stored = await self.stored(store, request, store.decide(request.namespace, request.name, decision))
+        kept = next((d for d in stored.status.decisions if fold(d.reviewer) == fold(decision.reviewer)), decision)
+        return await self._follow(store, stored, kept)
+
+    async def stored(
+        self, store: ReviewerStore, request: ApprovalRequest, writing: Awaitable[ApprovalRequest]
+    ) -> ApprovalRequest:
+        """What comes back from a write, its errors in words for this person."""
         try:
-            stored = await store.decide(request.namespace, request.name, decision)
+            return await writing
         except NotFound as error:
             raise NoLongerPending(
                 f"{request.name} is gone: it ended and was cleaned up; nothing was recorded"
             ) from error
         except NoLongerPending:
             now_stored = await store.get(request.namespace, request.name)
-            raise NoLongerPending(no_longer_pending(now_stored, self._clock())) from None
-        kept = next((d for d in stored.status.decisions if fold(d.reviewer) == fold(decision.reviewer)), decision)
-        return await self._follow(store, stored, kept)
-
-    def _signed(self, request: ApprovalRequest, wish: Wish) -> Decision:
-        from hitl.approvals.signing import signed_text  # noqa: PLC0415 - start-up: only who decides signs
-        from hitl.stores.people import sign  # noqa: PLC0415
-
-        decision = Decision(
-            reviewer=self.person.name,
-            decision=wish.kind,
-            digest=request.spec.digest,
-            request_uid=request.uid,
-            reason=as_plain(wish.reason.strip()),
-            category=wish.category,
-            groups=self.person.groups,
-            arguments_patch=wish.patch,
-            proof=Proof(_PROOF, time=self._clock().replace(microsecond=0)),
-        )
-        text = signed_text(self._home.uid(), request, decision)
-        signature = base64.b64encode(sign(self._home.path, self.person.name, text)).decode()
-        assert decision.proof is not None, "it was put there above"
-        return replace(decision, proof=replace(decision.proof, signature=signature))
-
-    def _key_problem(self) -> str:
-        """Where the person's key and the public key that votes are held against do not belong together; else empty."""
-        from hitl.stores.people import sign, verify  # noqa: PLC0415 - start-up: only who decides signs
-
-        if verify(self.person, _PROBE, sign(self._home.path, self.person.name, _PROBE)):
-            return ""
-        key = self._home.people / f"{self.person.name}.key"
-        return f"the key {key} does not match the public key that {self._home.reviewers} has for {self.person.name}"
+            raise NoLongerPending(no_longer_pending(now_stored, self._clock(), self._place)) from None
+        except HitlError as error:
+            raise self._voter.refused(request, error) from error
 
     async def _follow(self, store: ReviewerStore, request: ApprovalRequest, decision: Decision) -> Recorded:
         """Wait until the decision is counted and, if it decides, until the call was picked up; PATIENCE at most."""
@@ -176,12 +130,11 @@ class Reviewer:
             await changes.aclose()
         entry = _entry_of(request, decision)
         if entry is not None and entry.refused:
-            words = [f"your vote on {request.name} does not count: {entry.refused}", self._key_problem()]
-            raise Forbidden("\n".join([*filter(None, words), f"Who can: hitl show {request.name}"]))
+            raise Forbidden(self._voter.not_counted(request, entry.refused))
         return Recorded(request, decision, _stage_of(request, decision, entry))
 
 
-def no_longer_pending(request: ApprovalRequest, now: datetime) -> str:
+def no_longer_pending(request: ApprovalRequest, now: datetime, place: Place) -> str:
     """The error of a decision that came too late, and what to do instead."""
     first = f"{request.name} {ending(request, now)}."
     match state_at(request, now):
@@ -194,9 +147,9 @@ def no_longer_pending(request: ApprovalRequest, now: datetime) -> str:
         case State.APPROVED:
             return f"{first}\nTo stop it before it runs: a Deny rule in the policy; release evaluates again."
         case State.CANCELLED:
-            return f"{first}\nWhat waits now: hitl list"
+            return f"{first}\nWhat waits now: {place.hint('list')}"
         case State.CONSUMED:
-            return f"{first}\nIt cannot be undone here; what it did: hitl show {request.name}"
+            return f"{first}\nIt cannot be undone here; what it did: {place.hint('show', request.name, about=request)}"
         case State.DENIED | State.PENDING:
             return first
 

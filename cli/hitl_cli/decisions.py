@@ -10,13 +10,15 @@ from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind
 from hitl.errors import HitlError, NoLongerPending, NotFound
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.answers import Answer, Choice, Failure, Skip, print_many, print_one
-from hitl_cli.deciding import Recorded, Reviewer, Wish
+from hitl_cli.deciding import Recorded, Reviewer
 from hitl_cli.edit import patch_of
 from hitl_cli.endings import deciders
 from hitl_cli.exits import Exit
 from hitl_cli.past import alone_because, group_of
+from hitl_cli.place import Place
 from hitl_cli.requests import chosen
 from hitl_cli.session import Session
+from hitl_cli.wishes import Wish
 
 # How many of the usual answers are offered.
 _USUAL = 3
@@ -24,53 +26,54 @@ _USUAL = 3
 
 def decide(session: Session, choice: Choice) -> Exit:
     """Carry it out and print what came of it: one request in full, several in one line each."""
-    everything = asyncio.run(_read(session))
-    requests = _meant(everything, choice)
-    reviewer = Reviewer(session.home, session.need_person(), session.people(), session.now)
+    requests, reviewer = asyncio.run(_read(session, choice))
     alone = len(requests) == 1 and not choice.group
     if alone:
         reviewer.check(requests[0], choice.kind)
     # Outside the event loop: there Ctrl-C at the question would only be seen after the answer.
-    wish = _wish(session, choice, requests, everything)
+    wish = _wish(session, choice, requests)
     if alone:
         return print_one(session, choice, asyncio.run(_record(session, reviewer, requests[0], wish)))
     return print_many(session, choice, asyncio.run(_record_all(session, choice, reviewer, requests, wish)))
 
 
-async def _read(session: Session) -> list[ApprovalRequest]:
-    async with session.open_store() as store:
-        return await store.list(session.namespace)
+async def _read(session: Session, choice: Choice) -> tuple[list[ApprovalRequest], Reviewer]:
+    async with session.place.open() as desk:
+        requests = _meant(session.place, await desk.around(choice.names), choice)
+        verbs = ("deny",) if choice.kind is DecisionKind.DENIED else ("approve", *(["edit"] if choice.edits else []))
+        return requests, Reviewer(session.place, await desk.voter(requests, *verbs), session.now)
 
 
 async def _record(session: Session, reviewer: Reviewer, request: ApprovalRequest, wish: Wish) -> Recorded:
-    async with session.open_store() as store:
-        return await reviewer.record(store, request, wish)
+    async with session.place.open(viewed=False) as desk:
+        return await reviewer.record(desk.store, request, wish)
 
 
 async def _record_all(
     session: Session, choice: Choice, reviewer: Reviewer, requests: Sequence[ApprovalRequest], wish: Wish
 ) -> list[Answer]:
-    async with session.open_store() as store:
+    async with session.place.open(viewed=False) as desk:
         return await asyncio.gather(
             *(
-                _one_of_many(reviewer, store, each, wish, skip=_reason_to_skip(choice, each, requests[0]))
+                _one_of_many(reviewer, desk.store, each, wish, skip=_reason_to_skip(choice, each, requests[0]))
                 for each in requests
             )
         )
 
 
-def _meant(everything: Sequence[ApprovalRequest], choice: Choice) -> list[ApprovalRequest]:
+def _meant(place: Place, everything: Sequence[ApprovalRequest], choice: Choice) -> list[ApprovalRequest]:
     """The requests that were named, or the group of the one; all names are settled before anything is recorded."""
-    named = [chosen(everything, name) for name in choice.names]
+    named = [chosen(everything, name, place) for name in choice.names]
     if choice.group or choice.items:
         members = _each_once(member for request in named for member in group_of(request, everything))
         if not choice.items:
             return members
         try:
-            named = [chosen(members, item) for item in choice.items]
+            named = [chosen(members, item, place) for item in choice.items]
         except NotFound as error:
             names = ", ".join(member.name for member in members)
-            raise click.UsageError(f"--item: {error}. The group has: {names}") from error
+            first, *_ = str(error).split("\n")
+            raise click.UsageError(f"--item: {first}. The group has: {names}") from error
     return _each_once(named)
 
 
@@ -78,15 +81,13 @@ def _each_once(requests: Iterable[ApprovalRequest]) -> list[ApprovalRequest]:
     return list({request.uid: request for request in requests}.values())
 
 
-def _wish(
-    session: Session, choice: Choice, requests: Sequence[ApprovalRequest], everything: Sequence[ApprovalRequest]
-) -> Wish:
+def _wish(session: Session, choice: Choice, requests: Sequence[ApprovalRequest]) -> Wish:
     reason, category = choice.reason, choice.category
     required = any(_wants_reason(request, choice.kind) for request in requests)
     if not reason.strip() and (required or choice.kind is DecisionKind.DENIED):
         # A denial without a word teaches the agent nothing: at a terminal it is asked for in any case.
         if session.screen.is_interactive and session.screen.output.is_for_people:
-            reason, category = _asked(session, choice, requests[0], everything)
+            reason, category = _asked(session, choice, requests[0])
         if required and not reason:
             raise click.UsageError(
                 f'{requests[0].name} wants a reason, the agent reads it: --reason "…"; nothing was recorded',
@@ -101,11 +102,9 @@ def _wants_reason(request: ApprovalRequest, kind: DecisionKind) -> bool:
     return not {kind.value, tier}.isdisjoint(request.spec.reason_required)
 
 
-def _asked(
-    session: Session, choice: Choice, request: ApprovalRequest, everything: Iterable[ApprovalRequest]
-) -> tuple[str, Category | None]:
+def _asked(session: Session, choice: Choice, request: ApprovalRequest) -> tuple[str, Category | None]:
     """A reason typed at the terminal, or the number of one that this policy's reviewers give most."""
-    usual = _usual_answers(request, everything) if choice.kind is DecisionKind.DENIED else []
+    usual = _usual_answers(request, asyncio.run(_everything(session))) if choice.kind is DecisionKind.DENIED else []
     size = max((len(text) for text, _ in usual), default=0)
     session.screen.talk("Why? The agent reads this.")
     for number, (text, category) in enumerate(usual, 1):
@@ -115,6 +114,11 @@ def _asked(
         text, category = usual[int(typed) - 1]
         return text, choice.category or category
     return typed, choice.category
+
+
+async def _everything(session: Session) -> list[ApprovalRequest]:
+    async with session.place.open(viewed=False) as desk:
+        return await desk.everything()
 
 
 def _usual_answers(

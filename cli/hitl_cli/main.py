@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,18 @@ import click
 from hitl import __version__
 from hitl.errors import HitlError
 from hitl_cli.exits import Exit
-from hitl_cli.options import home_option
+from hitl_cli.options import place_option
 from hitl_cli.session import Session
+
+
+class _Where(Enum):
+    """Where a command has something to do."""
+
+    EVERYWHERE = auto()
+    MACHINE = auto()
+    """On this machine alone: `kubectl hitl` does not have it."""
+    CLUSTER = auto()
+    """On a cluster alone: `hitl` has it with --context or --kubeconfig."""
 
 
 class _Entry(NamedTuple):
@@ -22,6 +33,7 @@ class _Entry(NamedTuple):
     section: str
     module: str
     about: str
+    where: _Where = _Where.EVERYWHERE
 
 
 _COMMANDS = {
@@ -29,30 +41,31 @@ _COMMANDS = {
     "show": _Entry("Reviewers", "commands.show", "Exactly what one request would run, and why it is held."),
     "approve": _Entry("Reviewers", "commands.approve", "Let a call run, once."),
     "deny": _Entry("Reviewers", "commands.deny", "Refuse a call; the agent reads the reason."),
+    "escalate": _Entry("Reviewers", "commands.escalate", "Ask more people to decide a request."),
+    "extend": _Entry("Reviewers", "commands.extend", "Give a request more time."),
     "history": _Entry("Reviewers", "commands.history", "Past requests and how they ended."),
     "activity": _Entry("Reviewers", "commands.activity", "What ran, or was refused, without asking anyone."),
     "init": _Entry("Authors", "commands.init", "Write a first policy to start from."),
     "check": _Entry("Authors", "commands.check", "Find mistakes in policies, by file and line."),
     "explain": _Entry("Authors", "commands.explain", "What the policies say of a call, step by step."),
+    "doctor": _Entry("Operators", "commands.doctor", "Whether hitl is installed as it should be.", _Where.CLUSTER),
     "audit": _Entry("Operators", "commands.audit", "Verify audit logs."),
-    "demo": _Entry("Local", "commands.demo", "See all of it work on this machine, in a minute."),
-    "dev": _Entry("Local", "commands.dev", "Run a control plane and a sidecar on this machine."),
+    "demo": _Entry("Local", "commands.demo", "See all of it work on this machine, in a minute.", _Where.MACHINE),
+    "dev": _Entry("Local", "commands.dev", "Run a control plane and a sidecar on this machine.", _Where.MACHINE),
 }
 _ALIASES = {"inbox": "list"}
-_NO_CLUSTER = (
-    "error: kubectl hitl works on a cluster, and this version has no cluster part yet; nothing was read or changed",
-    "On this machine: hitl (same commands), e.g. hitl dev -f DIR, then hitl list",
-)
 
 
 class _Lazy(click.Group):
     """A group that imports a command when it is typed: `hitl list` must not pay for `hitl dev`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click calls it so
-        return list(_COMMANDS)
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_offered(ctx))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         name = _ALIASES.get(cmd_name, cmd_name)
+        if name in _COMMANDS and name not in _offered(ctx):
+            raise click.UsageError(f"{name} is for this machine, not for a cluster: hitl {name}", ctx)
         if name not in _COMMANDS:
             return None
         module = importlib.import_module(f"hitl_cli.{_COMMANDS[name].module}")
@@ -63,14 +76,23 @@ class _Lazy(click.Group):
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - start-up: only completion needs it
 
         names = [
-            CompletionItem(name, help=entry.about) for name, entry in _COMMANDS.items() if name.startswith(incomplete)
+            CompletionItem(name, help=entry.about)
+            for name, entry in _offered(ctx).items()
+            if name.startswith(incomplete)
         ]
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
-        for section in dict.fromkeys(entry.section for entry in _COMMANDS.values()):
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        offered = _offered(ctx)
+        for section in dict.fromkeys(entry.section for entry in offered.values()):
             with formatter.section(section):
-                formatter.write_dl([(n, e.about) for n, e in _COMMANDS.items() if e.section == section])
+                formatter.write_dl([(n, e.about) for n, e in offered.items() if e.section == section])
+
+
+def _offered(context: click.Context) -> dict[str, _Entry]:
+    """The commands of the program that was started: `hitl` has all, `kubectl hitl` none for this machine alone."""
+    plugin = isinstance(context.obj, Session) and context.obj.plugin
+    return {name: entry for name, entry in _COMMANDS.items() if not (plugin and entry.where is _Where.MACHINE)}
 
 
 @click.group(
@@ -78,12 +100,13 @@ class _Lazy(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 error, 2 usage, 3 no longer pending, 4 forbidden, 5 recorded but not yet decisive.",
 )
-@home_option
+@place_option
 @click.version_option(__version__, prog_name="hitl", message="%(prog)s %(version)s")
 def cli() -> None:
     """A person decides the tool calls that matter. The rest just run.
 
-    hitl works on the home of a standalone control plane: --home, else HITL_HOME, else ~/.hitl.
+    kubectl hitl works on the cluster of your kubeconfig. hitl works on the home of a standalone control plane (--home,
+    else HITL_HOME, else ~/.hitl); with --context or --kubeconfig on a cluster, too.
     """
 
 
@@ -91,12 +114,10 @@ def run(arguments: Sequence[str], program: str = "hitl") -> int:
     """Run one command line. The exit code; everything there is to say was printed."""
     from hitl_cli.edge import INTERRUPTED, exit_code_of, words_for  # noqa: PLC0415 - keeps the plain path short
 
-    session = Session()
-    if program.startswith("kubectl"):
-        session.screen.error(*_NO_CLUSTER)
-        return Exit.ERROR
+    session = Session(plugin=program.startswith("kubectl"))
+    name = "kubectl hitl" if session.plugin else "hitl"
     try:
-        ended = cli.main(list(arguments), prog_name="hitl", standalone_mode=False, obj=session)
+        ended = cli.main(list(arguments), prog_name=name, standalone_mode=False, obj=session)
         sys.stdout.flush()
         return int(ended) if isinstance(ended, int) else Exit.DONE
     except BrokenPipeError:

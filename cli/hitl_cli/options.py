@@ -22,13 +22,28 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any
     return value
 
 
+def _keep_all(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_keep(context, parameter, value)) if value else value
+
+
 def _keep_output(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value is not None:
         context.ensure_object(Session).output = Output(value)
     return value
 
 
-home_option = click.option(
+def _stacked(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, the first on top of the help."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_home = click.option(
     "--home",
     "home_option",
     metavar="DIR",
@@ -36,16 +51,48 @@ home_option = click.option(
     callback=_keep,
     help="Home of the standalone control plane (HITL_HOME, else ~/.hitl).",
 )
+_kubeconfig = click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    expose_value=False,
+    callback=_keep,
+    help="A cluster, by its kubeconfig (KUBECONFIG, else ~/.kube/config).",
+)
+_context = click.option(
+    "--context", metavar="NAME", expose_value=False, callback=_keep, help="A cluster, by a context of the kubeconfig."
+)
+home_option = _home
+place_option = _stacked(_home, _kubeconfig, _context)
 namespace_option = click.option(
     "-n", "--namespace", metavar="NS", expose_value=False, callback=_keep, help="Only this namespace."
 )
-person_option = click.option(
-    "--as",
-    "person",
-    metavar="NAME",
+all_namespaces_option = click.option(
+    "-A",
+    "--all-namespaces",
+    is_flag=True,
+    default=None,
     expose_value=False,
     callback=_keep,
-    help="Who acts (HITL_AS, else the only person with a key in the home).",
+    help="All namespaces, NAMESPACE first.",
+)
+person_option = _stacked(
+    click.option(
+        "--as",
+        "person",
+        metavar="NAME",
+        expose_value=False,
+        callback=_keep,
+        help="Who acts: in a home a person with a key (HITL_AS, else the only one), on a cluster whom to impersonate.",
+    ),
+    click.option(
+        "--as-group",
+        "as_groups",
+        metavar="GROUP",
+        multiple=True,
+        expose_value=False,
+        callback=_keep_all,
+        help="On a cluster, with --as: impersonate also this group.",
+    ),
 )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
@@ -17,12 +16,10 @@ from hitl_cli.difference import difference, edits_of, patched
 from hitl_cli.endings import deciders, ending, state_at
 from hitl_cli.lines import Line, Tint, hanging, line, tinted, word
 from hitl_cli.past import Past
+from hitl_cli.place import Place
 from hitl_cli.requests import tier_of, tool_of
-from hitl_cli.standing import Standing, progress_here, standing_of
+from hitl_cli.standing import FACTORS, Standing, Viewer, can_fill, standing_of
 from hitl_cli.times import clock, since, until
-
-if TYPE_CHECKING:
-    from hitl.stores.people import Person
 
 # Bytes of a digest that people compare by eye.
 _DIGEST_SHOWN = 16
@@ -34,13 +31,13 @@ class Beside:
 
     Attributes:
         past: earlier requests of this agent and tool.
-        people: who may decide here.
+        place: where it waits.
         viewer: who looks, where that is known.
     """
 
     past: Past
-    people: "Mapping[str, Person]"
-    viewer: str | None
+    place: Place
+    viewer: Viewer | None
     now: datetime
 
 
@@ -61,9 +58,11 @@ def page(request: ApprovalRequest, beside: Beside, width: int, *, full: bool) ->
     return lines
 
 
-def who_decides(request: ApprovalRequest, rows: Sequence[Progress], now: datetime) -> list[Line]:
+def who_decides(request: ApprovalRequest, place: Place, now: datetime) -> list[Line]:
     """One line per person who approved and per place that is open, without the heading."""
-    return [line(f"  {name}   {text}") for name, text, _ in _places(request, rows, {}, now)]
+    rows = place.progress(request)
+    size = max(len(row.requirement.name) for row in rows)
+    return [line(f"  {name.ljust(size)}   {text}") for name, text, _ in _places(request, rows, {}, place, now)]
 
 
 def _head(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
@@ -150,16 +149,16 @@ def _explanation(request: ApprovalRequest) -> str:
 
 
 def _who_decides(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
-    rows = progress_here(request)
+    rows = beside.place.progress(request)
     filled, places = votes(rows)
     lines: list[Line] = [_opposed("WHO DECIDES", f"{filled} of {places}", width)]
     pending = state_at(request, beside.now) is State.PENDING
-    standing = standing_of(beside.viewer, request, rows, beside.people) if beside.viewer and pending else None
+    standing = standing_of(beside.viewer, request, rows) if beside.viewer and pending else None
     size = max(len(row.requirement.name) for row in rows)
-    for name, text, note in _places(request, rows, _notes(rows, standing, beside), beside.now):
+    for name, text, note in _places(request, rows, _notes(rows, standing, beside), beside.place, beside.now):
         lines += _noted(f"  {name.ljust(size)}   {text}", note, width)
     for decision in deciders(request, DecisionKind.DENIED):
-        lines += hanging("  ", f"{_said(decision, beside.now)}", width)
+        lines += hanging("  ", _said(request, decision, beside.now), width)
     for entry in request.status.verified:
         if entry.refused and not entry.note:
             lines += hanging("  ", f"not counted: {entry.reviewer}, {entry.refused}", width)
@@ -170,38 +169,44 @@ def _who_decides(request: ApprovalRequest, beside: Beside, width: int) -> list[L
 
 
 def _places(
-    request: ApprovalRequest, rows: Sequence[Progress], notes: Mapping[str, str], now: datetime
+    request: ApprovalRequest, rows: Sequence[Progress], notes: Mapping[str, str], place: Place, now: datetime
 ) -> list[tuple[str, str, str]]:
     """(requirement, who approved or who is wanted, note) for every place, those that are filled first."""
     said = {decision.reviewer: decision for decision in request.status.decisions}
     places: list[tuple[str, str, str]] = []
     for row in rows:
         name = row.requirement.name
-        places += [(name, _said(said[reviewer], now), "") for reviewer in row.filled_by]
+        places += [(name, _said(request, said[reviewer], now), "") for reviewer in row.filled_by]
         missing = row.places - len(row.filled_by)
         if missing and state_at(request, now) is State.PENDING:
             groups = row.requirement.any_of
             people = "person" if missing == 1 else "people"
-            whom = f"{missing} of group {' or '.join(groups)}" if groups else f"{missing} {people} of reviewers.yaml"
-            factor = (
-                "" if row.requirement.second_factor is SecondFactor.NONE else _FACTORS[row.requirement.second_factor]
-            )
-            if row.places > row.requirement.approvals:
-                factor = ""  # the second person stands in for it
-            places.append((name, whom + factor, notes.get(name, "")))
+            whom = f"{missing} of group {' or '.join(groups)}" if groups else f"{missing} {people} {place.anyone}"
+            places.append((name, f"{whom}{_factor(row)}", notes.get(name, "")))
     return places
 
 
-_FACTORS = {
-    SecondFactor.ANY: ", second factor needed",
-    SecondFactor.HARDWARE: ", hardware key needed",
-}
+def _factor(row: Progress) -> str:
+    requirement = row.requirement
+    if requirement.second_factor is SecondFactor.NONE or row.places > requirement.approvals:
+        return ""  # none is wanted, or a second person stands in for it
+    instead = f", or {row.places + 1} people" if requirement.or_second_person else ""
+    return f", {FACTORS[requirement.second_factor]} needed{instead}"
 
 
-def _said(decision: Decision, now: datetime) -> str:
+def _said(request: ApprovalRequest, decision: Decision, now: datetime) -> str:
     at = f" {clock(decision.time, now)}" if decision.time else ""
     reason = f' ("{decision.reason}")' if decision.reason else ""
-    return f"{decision.reviewer} {decision.decision.value.lower()}{at}{reason}"
+    return f"{decision.reviewer} {decision.decision.value.lower()}{at}{_shown_factor(request, decision)}{reason}"
+
+
+def _shown_factor(request: ApprovalRequest, decision: Decision) -> str:
+    """What beside the login the hub verified of this vote."""
+    entries = (e for e in request.status.verified if e.reviewer == decision.reviewer and not e.note and not e.refused)
+    entry = next(entries, None)
+    if entry is None or not entry.second_factor:
+        return ""
+    return f", {'security key' if entry.hardware else 'second factor'} verified"
 
 
 def _notes(rows: Sequence[Progress], standing: Standing | None, beside: Beside) -> dict[str, str]:
@@ -213,11 +218,17 @@ def _notes(rows: Sequence[Progress], standing: Standing | None, beside: Beside) 
         if not standing.may_approve:
             notes[row.requirement.name] = f"you may not: {standing.why_not}"
             continue
-        person = beside.people.get((beside.viewer or "").casefold())
-        groups = row.requirement.any_of
-        fits = not groups or (person is not None and set(groups) & set(person.groups))
-        notes[row.requirement.name] = "you may decide" if fits else f"you may not: not in {' or '.join(groups)}"
+        assert beside.viewer is not None, "a standing is somebody's"
+        notes[row.requirement.name] = _note(beside.viewer, row)
     return notes
+
+
+def _note(viewer: Viewer, row: Progress) -> str:
+    if can_fill(viewer, row):
+        return "you may decide"
+    if viewer.is_in(row.requirement.any_of):
+        return f"you may not: no {FACTORS[row.requirement.second_factor]} in this login"
+    return f"you may not: not in {' or '.join(row.requirement.any_of)}"
 
 
 def _origin(request: ApprovalRequest, beside: Beside, width: int, *, full: bool) -> list[Line]:

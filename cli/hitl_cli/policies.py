@@ -71,6 +71,23 @@ class PolicyFiles:
             raise HitlError(f"{listed}\nWhat a code means: hitl check --explain {self.found[0].code}")
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The policies that a place has for an agent.
+
+    Attributes:
+        files: valid ones.
+        agent: with what the place knows of it.
+        labels_known: whether the agent's labels are all there is to know.
+        notes: what the reader must know of how far this can be relied on.
+    """
+
+    files: PolicyFiles
+    agent: Agent
+    labels_known: bool
+    notes: Sequence[str]
+
+
 def read_policies(paths: Iterable[str]) -> PolicyFiles:
     """Read files, folders (their ``*.yaml``, ``*.yml``, ``*.json``, not deeper ones) and ``-`` for stdin."""
     manifests: list[Manifest] = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from hitl.approvals.keys import match_prefix
 from hitl.approvals.requests import ApprovalRequest, Kind, State
@@ -86,9 +87,23 @@ def grouped(requests: Iterable[ApprovalRequest]) -> list[Group]:
     return [Group(tuple(members)) for members in groups.values()]
 
 
+class Named(Protocol):
+    """What an error about names says of the place; see `hitl_cli.place.Place`."""
+
+    @property
+    def where(self) -> str: ...
+
+    def hint(self, *words: str) -> str: ...
+
+
 def is_whole_name(request: ApprovalRequest, typed: str) -> bool:
     """Whether `typed` is the request's full name, not only the beginning of it."""
     return _bare(typed).lower() == request.name
+
+
+def fits(request: ApprovalRequest, typed: str) -> bool:
+    """Whether `typed` is the request's name or the beginning of it."""
+    return request.name.startswith(_bare(typed).lower())
 
 
 def _bare(typed: str) -> str:
@@ -98,7 +113,7 @@ def _bare(typed: str) -> str:
     return name[len(before) :]
 
 
-def chosen(requests: Sequence[ApprovalRequest], typed: str) -> ApprovalRequest:
+def chosen(requests: Sequence[ApprovalRequest], typed: str, place: Named) -> ApprovalRequest:
     """The one request that `typed` means: its name, or a prefix that only one has; those that wait count first.
 
     Raises:
@@ -112,6 +127,11 @@ def chosen(requests: Sequence[ApprovalRequest], typed: str) -> ApprovalRequest:
             name = match_prefix((request.name for request in waiting), typed)
         except NotFound:
             name = match_prefix((request.name for request in requests), typed)
+    except NotFound as error:
+        raise NotFound(
+            f'no request is named "{shown(typed)}" or begins so in {place.where}; if there was one, it has ended and '
+            f"was cleaned up\nWhich there are: {place.hint('list')}"
+        ) from error
     except AmbiguousName as error:
         fitting = [request for request in requests if request.name in error.candidates]
         listed = "\n".join(f"  {request.name}   {shown(request.spec.summary)}" for request in fitting)

@@ -1,33 +1,64 @@
-"""What every command gets: the home it works in, the screen it prints on, the person who acts, the time."""
+"""What every command gets: the place it works in, the screen it prints on, the time."""
 
 import os
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hitl.errors import Forbidden
-from hitl.stores.protocol import ReviewerStore
+import click
+
+from hitl.errors import HitlError
+from hitl_cli.at_home import HomePlace
 from hitl_cli.home import Home
+from hitl_cli.place import Place
 from hitl_cli.render import Output, Screen
 
 if TYPE_CHECKING:
-    from hitl.stores.people import Person
+    from hitl_cli.on_cluster.place import ClusterPlace
 
 
 class Session:
-    """One run of the program. Options fill it before the command's own function is called."""
+    """One run of the program. Options fill it before the command's own function is called.
 
-    def __init__(self) -> None:
+    Args:
+        plugin: it was started as ``kubectl hitl``, which is always about a cluster.
+    """
+
+    def __init__(self, *, plugin: bool = False) -> None:
+        self.plugin = plugin
         self.home_option: str | None = None
+        self.kubeconfig: str | None = None
+        self.context: str | None = None
         self.namespace: str | None = None
+        self.all_namespaces = False
         self.output = Output.TABLE
         self.person: str | None = None
+        self.as_groups: tuple[str, ...] = ()
         self._screen: Screen | None = None
+        self._place: Place | None = None
+
+    @property
+    def is_on_cluster(self) -> bool:
+        """Whether this run is about a cluster: `kubectl hitl`, or `hitl` with --context or --kubeconfig."""
+        return self.plugin or self.context is not None or self.kubeconfig is not None
+
+    @property
+    def place(self) -> Place:
+        """Where this run works; the same object whenever it is asked for."""
+        if self._place is None:
+            self._place = self._found_place()
+        return self._place
 
     @property
     def home(self) -> Home:
-        """The home this run looks in."""
+        """The home this run looks in; only for what there is in a home alone.
+
+        Raises:
+            HitlError: the run is about a cluster.
+        """
+        if self.is_on_cluster:
+            raise HitlError("a cluster has no home on this machine; this is for hitl --home DIR")
         return Home.find(self.home_option, os.environ)
 
     @property
@@ -37,50 +68,57 @@ class Session:
             self._screen = Screen(self.output)
         return self._screen
 
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """`now`, to hand on."""
+        return self.now
+
     def now(self) -> datetime:
         """The time, aware, in UTC."""
         return datetime.now(UTC)
 
-    def hint(self, *words: str) -> str:
-        """A command to type next, with the options of this run that it needs again."""
-        home = ["--home", self.home_option] if self.home_option else []
-        return " ".join(["hitl", *words, *home])
-
-    def who(self) -> str | None:
-        """Who acts, as far as that is plain: --as, HITL_AS, or the only key in the home."""
-        named = self.person or os.environ.get("HITL_AS")
-        if named:
-            return named
-        names = self.home.key_names()
-        return names[0] if len(names) == 1 else None
-
-    def need_person(self) -> str:
-        """Who acts, or an error that lists who could."""
-        who = self.who()
-        if who is None:
-            names = self.home.key_names()
-            known = f"keys are here for {', '.join(names)}" if names else "no key is here yet"
-            raise Forbidden(
-                f"who decides? Say --as NAME or set HITL_AS; {known}\n"
-                f"Add a person: {self.hint('dev', 'reviewer', 'add', 'NAME', '--group', 'GROUP')}"
-            )
-        return who
-
-    def people(self) -> "dict[str, Person]":
-        """Everyone in the home's reviewers.yaml, by case-folded name."""
-        if not self.home.reviewers.exists():
-            return {}
-        from hitl.stores.people import read_reviewers  # noqa: PLC0415 - start-up: brings cryptography and yaml
-
-        return read_reviewers(self.home.reviewers)
+    @property
+    def hint(self) -> Callable[..., str]:
+        """See `Place.hint`."""
+        return self.place.hint
 
     def need_home(self) -> Path:
         """The home's directory, which must be one."""
         self.home.need_database()
         return self.home.path
 
-    def open_store(self) -> AbstractAsyncContextManager[ReviewerStore]:
-        """The home's requests: reviewer's side. Opens no database that is not there yet."""
-        from hitl.stores.sqlite import SQLiteStore  # noqa: PLC0415 - start-up: most commands never open it
+    def need_cluster(self, command: str) -> "ClusterPlace":
+        """The cluster of this run. HitlError where the run is about a home."""
+        from hitl_cli.on_cluster.place import ClusterPlace  # noqa: PLC0415 - start-up: homes need it not
 
-        return SQLiteStore.open(self.home.need_database(), clock=self.now)
+        place = self.place
+        if not isinstance(place, ClusterPlace):
+            raise HitlError(
+                f"{command} looks at a cluster, and this is about {place.where}\n"
+                f"Next: kubectl hitl {command}    or: hitl {command} --context NAME"
+            )
+        return place
+
+    def _found_place(self) -> Place:
+        if self.is_on_cluster:
+            if self.home_option is not None:
+                raise click.UsageError("--home is a place on this machine, not on a cluster; leave one of the two out")
+            from hitl_cli.on_cluster.place import ClusterPlace, Typed  # noqa: PLC0415 - start-up: homes need it not
+
+            return ClusterPlace(
+                Typed(
+                    plugin=self.plugin,
+                    kubeconfig=self.kubeconfig,
+                    context=self.context,
+                    namespace=self.namespace,
+                    all_namespaces=self.all_namespaces,
+                    user=self.person,
+                    groups=self.as_groups,
+                ),
+                self.now,
+            )
+        if self.as_groups:
+            raise click.UsageError(
+                "--as-group is for a cluster: with --context; in a home reviewers.yaml has the groups"
+            )
+        return HomePlace(self.home, self.home_option, self.namespace, self.person, self.now)

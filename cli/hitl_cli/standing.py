@@ -1,14 +1,28 @@
 """Where one person stands towards one request. Only for words and footers: the hub decides who counts."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
 
 from hitl.approvals.requests import ApprovalRequest, Decision
-from hitl.approvals.requirements import Progress, barred, fold, progress_of
+from hitl.approvals.requirements import Progress, barred, fold
+from hitl.policy.verdicts import SecondFactor
 
-if TYPE_CHECKING:
-    from hitl.stores.people import Person  # at run time it would bring cryptography and yaml, 30 ms
+
+class Obstacle(Enum):
+    """What stands between a person and an approval that counts."""
+
+    VOTED = auto()
+    """They have voted; a vote is never changed."""
+    PARTY = auto()
+    """The call is theirs, made for them or edited by them: another person must decide."""
+    NOT_ALLOWED = auto()
+    """They may not decide here at all."""
+    NOT_IN_GROUP = auto()
+    """Every open place is for groups that they are not in."""
+    NO_FACTOR = auto()
+    """They could fill a place, but cannot show the second factor that it wants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,39 +30,84 @@ class Standing:
     """What a person may do here.
 
     Attributes:
-        may_approve: an approval would fill an open place.
-        why_not: why not, as the end of a sentence; empty where they may.
+        obstacle: what keeps their approval from filling an open place; None: nothing.
+        why_not: the same as the end of a sentence.
         vote: what they said already.
-        is_party: the call is theirs, made for them or edited by them: another person must decide.
+        wanted: groups of the places that are open to others, or the second factor that is missing.
     """
 
-    may_approve: bool
+    obstacle: Obstacle | None = None
     why_not: str = ""
     vote: Decision | None = None
-    is_party: bool = False
+    wanted: tuple[str, ...] = ()
+
+    @property
+    def may_approve(self) -> bool:
+        """An approval would fill an open place."""
+        return self.obstacle is None
 
 
-def standing_of(
-    name: str, request: ApprovalRequest, rows: Sequence[Progress], people: "Mapping[str, Person]"
-) -> Standing:
-    """Where `name` stands, given how far the requirements have come."""
-    folded = fold(name)
+class Viewer(Protocol):
+    """A person who looks, and what they may do. For words and footers; the hub and the API server decide."""
+
+    @property
+    def name(self) -> str:
+        """As it would stand in a decision."""
+        ...
+
+    def is_in(self, groups: Sequence[str]) -> bool:
+        """Whether they are in one of these groups; of no groups at all everybody is."""
+        ...
+
+    def shows(self, factor: SecondFactor) -> bool:
+        """Whether they can show such a second factor now."""
+        ...
+
+    def why_not(self, verb: str, request: ApprovalRequest) -> str:
+        """Why they may not approve, deny, edit, extend or escalate it at all; empty where they may."""
+        ...
+
+
+def standing_of(viewer: Viewer, request: ApprovalRequest, rows: Sequence[Progress]) -> Standing:
+    """Where somebody stands, given how far the requirements have come."""
+    folded = fold(viewer.name)
     for decision in request.status.decisions:
         if fold(decision.reviewer) == folded:
             refused = refusal_of(request, decision)
             why_not = f"your vote does not count: {refused}" if refused else "you have voted"
-            return Standing(may_approve=False, why_not=why_not, vote=decision)
+            return Standing(Obstacle.VOTED, why_not, decision)
     party = _party(folded, request)
     if party:
-        return Standing(may_approve=False, why_not=party, is_party=True)
-    person = people.get(name.casefold())
-    if person is None:
-        return Standing(may_approve=False, why_not=f"{name} is not in reviewers.yaml")
-    wanted = [row.requirement.any_of for row in rows if not row.met]
-    if any(not groups or set(groups) & set(person.groups) for groups in wanted):
-        return Standing(may_approve=True)
-    missing = " or ".join(dict.fromkeys(group for groups in wanted for group in groups))
-    return Standing(may_approve=False, why_not=f"not in {missing}" if missing else "nobody else is needed")
+        return Standing(Obstacle.PARTY, party)
+    why_not = viewer.why_not("approve", request)
+    if why_not:
+        return Standing(Obstacle.NOT_ALLOWED, why_not)
+    open_rows = [row for row in rows if not row.met]
+    fitting = [row for row in open_rows if viewer.is_in(row.requirement.any_of)]
+    if any(can_fill(viewer, row) for row in fitting):
+        return Standing()
+    if fitting:
+        factor = _weakest(fitting)
+        return Standing(Obstacle.NO_FACTOR, f"no {FACTORS[factor]} in this login", wanted=(factor.value,))
+    groups = tuple(dict.fromkeys(group for row in open_rows for group in row.requirement.any_of))
+    return Standing(
+        Obstacle.NOT_IN_GROUP, f"not in {' or '.join(groups)}" if groups else "nobody else is needed", wanted=groups
+    )
+
+
+FACTORS = {
+    SecondFactor.NONE: "second factor",
+    SecondFactor.ANY: "second factor",
+    SecondFactor.HARDWARE: "hardware key",
+}
+
+
+def can_fill(viewer: Viewer, row: Progress) -> bool:
+    """Whether an approval of theirs could fill one of the row's places."""
+    requirement = row.requirement
+    if not viewer.is_in(requirement.any_of):
+        return False
+    return requirement.or_second_person or viewer.shows(requirement.second_factor)
 
 
 def refusal_of(request: ApprovalRequest, decision: Decision) -> str:
@@ -57,30 +116,9 @@ def refusal_of(request: ApprovalRequest, decision: Decision) -> str:
     return next((entry.refused for entry in entries), "")
 
 
-def progress_here(request: ApprovalRequest) -> tuple[Progress, ...]:
-    """How far the requirements have come, as people of a standalone home see it.
-
-    Nobody can show a second factor here, so where a second person may stand in for one, that person is what is open.
-    """
-    return tuple(
-        replace(row, places=row.requirement.approvals + 1)
-        if row.requirement.or_second_person and not row.met and row.places == row.requirement.approvals
-        else row
-        for row in progress_of(request)
-    )
-
-
-def unmanned(rows: Sequence[Progress], people: "Mapping[str, Person]", request: ApprovalRequest) -> list[str]:
-    """Groups of an open place that nobody in reviewers.yaml can fill; ``anyone`` where there is nobody at all."""
-    voters = {fold(decision.reviewer) for decision in request.status.decisions} | barred(request.spec)
-    free = [person for person in people.values() if fold(person.name) not in voters]
-    lacking: list[str] = []
-    for row in rows:
-        groups = row.requirement.any_of
-        able = [person for person in free if not groups or set(groups) & set(person.groups)]
-        if len(able) < row.places - len(row.filled_by):
-            lacking.append(" or ".join(groups) or "anyone")
-    return lacking
+def _weakest(rows: Sequence[Progress]) -> SecondFactor:
+    factors = {row.requirement.second_factor for row in rows}
+    return SecondFactor.ANY if SecondFactor.ANY in factors else SecondFactor.HARDWARE
 
 
 def _party(folded: str, request: ApprovalRequest) -> str:

@@ -87,7 +87,7 @@ def test_two_people_are_needed_and_said(decided_home: AHome) -> None:
     first = decided_home.process("approve", "two-1", "--as", "ana", "--reason", "CHG-4411")
     assert first.code == 5
     assert first.out == "approvalrequest.hitl.dev/two-1 approval recorded, not yet decisive (1 of 2)\n"
-    assert first.err.splitlines()[0].startswith("  lead   ana approved ")
+    assert first.err.splitlines()[0].startswith("  lead      ana approved ")
     assert first.err.splitlines()[0].endswith('("CHG-4411")')
     assert first.err.splitlines()[1] == "  manager   1 of group managers"
     second = decided_home.process("approve", "two-1", "--as", "bo", "--reason", "agreed")

@@ -142,12 +142,41 @@ def test_starting_does_not_pay_for_what_is_not_used(home: AHome) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_the_kubectl_plugin_says_that_the_cluster_part_is_missing(home: AHome) -> None:
-    """`kubectl hitl …` does nothing yet: it says so and exits 1, whatever was typed."""
-    plugin = HITL.with_name("kubectl-hitl")
-    done = subprocess.run([str(plugin), "list"], capture_output=True, text=True, check=False)
+def test_the_kubectl_plugin_is_always_about_a_cluster(home: AHome) -> None:
+    """`kubectl hitl` never looks into a home: without a kubeconfig it says so and how to get one, exit code 1."""
+    plugin, env = HITL.with_name("kubectl-hitl"), {"HOME": str(home.path), "HITL_HOME": str(home.path)}
+    done = subprocess.run([str(plugin), "list"], capture_output=True, text=True, env=env, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: kubectl hitl works on a cluster, and this version has no cluster part yet")
+    assert done.stderr.startswith("error: ")
+    assert "kubeconfig" in done.stderr
+
+
+def test_what_is_for_this_machine_is_not_offered_for_a_cluster(home: AHome) -> None:
+    """`kubectl hitl dev` names `hitl dev`; its help leaves such commands out; a home is no place on a cluster."""
+    plugin = str(HITL.with_name("kubectl-hitl"))
+    refused = subprocess.run([plugin, "dev"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "dev is for this machine, not for a cluster: hitl dev" in refused.stderr
+    helped = subprocess.run([plugin, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "Usage: kubectl hitl " in helped
+    assert " demo " not in helped
+    both = subprocess.run([plugin, "list", "--home", str(home.path)], capture_output=True, text=True, check=False)
+    assert (both.returncode, both.stdout) == (2, "")
+    assert "--home is a place on this machine, not on a cluster" in both.stderr
+
+
+def test_a_cluster_command_names_the_cluster_when_asked_about_a_home(home: AHome) -> None:
+    """`hitl doctor` without --context says how to look at a cluster."""
+    done = home.hitl("doctor")
+    assert done.code == 1
+    assert "Next: kubectl hitl doctor    or: hitl doctor --context NAME" in done.err
+
+
+def test_impersonated_groups_are_not_a_homes(home: AHome) -> None:
+    """--as-group belongs to a cluster: in a home it is refused by name."""
+    done = home.hitl("list", "--as-group", "managers")
+    assert (done.code, done.out) == (2, "")
+    assert "--as-group is for a cluster" in done.err
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(home: AHome) -> None:

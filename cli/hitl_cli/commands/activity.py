@@ -9,7 +9,7 @@ from hitl.audit import AuditRecord
 from hitl_cli.exits import Exit
 from hitl_cli.feed import Feed, agent_of, is_verdict, why_of
 from hitl_cli.lines import cut, line, padded, word
-from hitl_cli.options import home_option, output_option, pass_session
+from hitl_cli.options import output_option, pass_session, place_option
 from hitl_cli.render import Output
 from hitl_cli.session import Session
 from hitl_cli.times import clock
@@ -26,7 +26,7 @@ _ACTION, _AGENT, _WHY, _LEAST = 11, 12, 20, 20
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("--tail", metavar="N", type=click.IntRange(min=0), default=50, show_default=True, help="The newest N.")
 @click.option("--all", "every", is_flag=True, help="Allowed and held calls too.")
-@home_option
+@place_option
 @output_option(Output.TABLE, Output.JSON)
 @pass_session
 def command(session: Session, follow: bool, tail: int, every: bool) -> Exit:

@@ -6,7 +6,7 @@ from hitl.approvals.requests import DecisionKind
 from hitl_cli.answers import Choice
 from hitl_cli.decisions import decide
 from hitl_cli.exits import Exit
-from hitl_cli.options import home_option, namespace_option, output_option, pass_session, person_option
+from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
 from hitl_cli.render import Output
 from hitl_cli.session import Session
 
@@ -17,7 +17,7 @@ from hitl_cli.session import Session
 @click.option("--edit", "edits", metavar="NAME=VALUE", multiple=True, help="Run it with this argument instead (JSON).")
 @click.option("--group", is_flag=True, help="All similar calls that wait with it.")
 @click.option("--item", "items", metavar="NAME,...", default="", help="Of the group only these.")
-@home_option
+@place_option
 @namespace_option
 @person_option
 @output_option(Output.TABLE, Output.JSON, Output.YAML, Output.NAME)

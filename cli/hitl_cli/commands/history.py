@@ -13,7 +13,7 @@ from hitl.policy.durations import parse_duration
 from hitl_cli.endings import deciders, ended_at, state_at
 from hitl_cli.exits import Exit
 from hitl_cli.lines import Column, Line, word
-from hitl_cli.options import home_option, namespace_option, output_option, pass_session
+from hitl_cli.options import namespace_option, output_option, pass_session, place_option
 from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, agent_of, tier_of, tool_of, why_of
 from hitl_cli.session import Session
@@ -30,7 +30,7 @@ _STATES = {state.value.lower(): state for state in State if state is not State.P
     "--state", type=click.Choice(list(_STATES), case_sensitive=False), help="Only what ended so; denied is not expired."
 )
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), default=50, show_default=True, help="The newest N.")
-@home_option
+@place_option
 @namespace_option
 @output_option(*Output)
 @pass_session
@@ -69,8 +69,8 @@ class _Wanted:
 
 
 async def _found(session: Session, wanted: _Wanted) -> list[ApprovalRequest]:
-    async with session.open_store() as store:
-        stored = await store.list(session.namespace)
+    async with session.place.open(viewed=False) as desk:
+        stored = await desk.everything()
     now = session.now()
     ended = [each for each in stored if state_at(each, now) is not State.PENDING and wanted.takes(each, now)]
     return sorted(ended, key=lambda each: ended_at(each, now), reverse=True)
@@ -93,7 +93,7 @@ def _print(session: Session, found: Sequence[ApprovalRequest], *, more: int) -> 
             counts = ", ".join(f"{count} {state}" for state, count in states.items())
             screen.talk(f"{counts}{f'; {more} older ones: --limit' if more else ''}")
         case Output.TABLE | Output.WIDE:
-            screen.talk(f"Nothing like that has ended in {session.home.path}. What waits: {session.hint('list')}")
+            screen.talk(f"Nothing like that has ended in {session.place.where}. What waits: {session.hint('list')}")
 
 
 def _print_table(session: Session, found: Sequence[ApprovalRequest]) -> None:

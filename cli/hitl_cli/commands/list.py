@@ -1,29 +1,32 @@
 """`hitl list`: what waits for a decision, and what would happen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import click
 
-from hitl.approvals.requests import ApprovalRequest, State
+from hitl.approvals.requests import State
 from hitl.approvals.requirements import votes
 from hitl.approvals.timeline import in_force
-from hitl.stores.protocol import ReviewerStore
 from hitl_cli.endings import state_at
 from hitl_cli.exits import Exit
 from hitl_cli.lines import Column, Line, Tint, table, tinted, word
-from hitl_cli.options import home_option, namespace_option, output_option, pass_session, person_option
+from hitl_cli.options import (
+    all_namespaces_option,
+    namespace_option,
+    output_option,
+    pass_session,
+    person_option,
+    place_option,
+)
+from hitl_cli.place import Desk
 from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, Group, agent_of, grouped, tier_of, why_of
 from hitl_cli.session import Session
-from hitl_cli.standing import Standing, progress_here, standing_of, unmanned
+from hitl_cli.standing import Standing, Viewer, standing_of
 from hitl_cli.times import since, until
-
-if TYPE_CHECKING:
-    from hitl.stores.people import Person
 
 # Less than this is about to expire, seconds: about what it takes to read a request and decide.
 _EXPIRING = 120.0
@@ -34,18 +37,17 @@ _REPAINT_SECONDS = 1.0
 @click.command("list", short_help="What waits for a decision (also: inbox).")
 @click.option("-w", "--watch", is_flag=True, help="Repaint in place until Ctrl-C.")
 @click.option("--reviewable", is_flag=True, help="Only what you may decide.")
-@click.option("-A", "--all-namespaces", is_flag=True, help="Put NAMESPACE first.")
-@home_option
+@place_option
 @namespace_option
+@all_namespaces_option
 @person_option
 @output_option(*Output)
 @pass_session
-def command(session: Session, *, watch: bool, reviewable: bool, all_namespaces: bool) -> Exit:
+def command(session: Session, *, watch: bool, reviewable: bool) -> Exit:
     """What waits for a decision, what ends first on top. Similar calls of one agent are one row."""
     if watch and not session.screen.output.is_for_people:
         raise click.UsageError("-w repaints a table; with -o json, yaml or name leave it out")
-    who = session.need_person() if reviewable else session.who()
-    asyncio.run(_list(session, _Wish(who, reviewable, all_namespaces), watch=watch))
+    asyncio.run(_list(session, _Wish(reviewable, session.all_namespaces), watch=watch))
     return Exit.DONE
 
 
@@ -53,56 +55,65 @@ def command(session: Session, *, watch: bool, reviewable: bool, all_namespaces: 
 class _Wish:
     """What the caller wants to see."""
 
-    who: str | None
     only_reviewable: bool
     all_namespaces: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One row: similar requests, and where the caller stands towards them."""
+    """One row: similar requests, and where the caller stands towards them; None: nobody knows who looks."""
 
     group: Group
     standing: Standing | None
     filled: int
     places: int
     expires: datetime
-    lacking: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at the place found."""
+
+    viewer: Viewer | None
+    rows: Sequence[_Row]
 
 
 async def _list(session: Session, wish: _Wish, *, watch: bool) -> None:
-    async with session.open_store() as store:
+    async with session.place.open() as desk:
         if watch:
-            await session.screen.repaint(_pages(session, wish, store))
+            await session.screen.repaint(_pages(session, wish, desk))
             return
-        rows = await _rows(session, wish, store)
+        look = await _look(session, wish, desk)
         match session.screen.output:
             case Output.NAME:
-                session.screen.data(*(f"{RESOURCE}/{each.name}" for row in rows for each in row.group.members))
+                session.screen.data(*(f"{RESOURCE}/{each.name}" for row in look.rows for each in row.group.members))
             case Output.JSON | Output.YAML:
                 from hitl.kube.requests import request_to_manifest  # noqa: PLC0415 - start-up: the table needs it not
 
-                items = [request_to_manifest(each) for row in rows for each in row.group.members]
+                items = [request_to_manifest(each) for row in look.rows for each in row.group.members]
                 session.screen.document({"apiVersion": "v1", "kind": "List", "items": items})
             case Output.TABLE | Output.WIDE:
-                if rows:
-                    session.screen.data(*_table(session, wish, rows))
-                    session.screen.talk(*_footer(session, wish, rows))
-                else:
-                    session.screen.talk(*await _nothing(session, wish, store))
+                table, footer = await _page(session, wish, desk, look)
+                session.screen.data(*table)
+                session.screen.talk(*footer)
 
 
-async def _pages(session: Session, wish: _Wish, store: ReviewerStore) -> AsyncIterator[Sequence[Line]]:
+async def _page(session: Session, wish: _Wish, desk: Desk, look: _Look) -> tuple[list[Line], list[Line]]:
+    """The table, and what stands below it; where nothing waits that alone."""
+    if not look.rows:
+        return [], await _nothing(session, wish, desk, look.viewer)
+    warnings = await desk.unmanned([row.group.first for row in look.rows])
+    return _table(session, wish, look.rows), _footer(session, look, warnings)
+
+
+async def _pages(session: Session, wish: _Wish, desk: Desk) -> AsyncIterator[Sequence[Line]]:
     """The list whenever something changed, and on a terminal every second, so that EXPIRES counts down."""
-    changes = store.watch(session.namespace)
+    changes = desk.store.watch(session.place.namespace)
     coming = asyncio.ensure_future(anext(changes))
     try:
         while True:
-            rows = await _rows(session, wish, store)
-            if rows:
-                yield [*_table(session, wish, rows), *_footer(session, wish, rows)]
-            else:
-                yield await _nothing(session, wish, store)
+            table, footer = await _page(session, wish, desk, await _look(session, wish, desk))
+            yield [*table, *footer]
             await asyncio.wait({coming}, timeout=_REPAINT_SECONDS if session.screen.is_terminal else None)
             if coming.done():
                 coming.result()
@@ -113,29 +124,26 @@ async def _pages(session: Session, wish: _Wish, store: ReviewerStore) -> AsyncIt
         await changes.aclose()
 
 
-async def _rows(session: Session, wish: _Wish, store: ReviewerStore) -> list[_Row]:
-    now, people = session.now(), session.people()
-    stored = await store.list(session.namespace, pending_only=True)
-    waiting = [request for request in stored if state_at(request, now) is State.PENDING]
+async def _look(session: Session, wish: _Wish, desk: Desk) -> _Look:
+    now = session.now()
+    waiting = [request for request in await desk.waiting() if state_at(request, now) is State.PENDING]
     ends = {request.uid: in_force(request, now).deadline for request in waiting}
     waiting.sort(key=lambda request: (ends[request.uid], request.namespace, request.name))
-    rows = [_row(group, ends[group.first.uid], people, wish.who) for group in grouped(waiting)]
+    if wish.only_reviewable:
+        viewer: Viewer | None = (await desk.voter(waiting, "approve")).viewer
+    else:
+        viewer = await desk.viewer(waiting, "approve")
+    rows = [_row(session, group, ends[group.first.uid], viewer) for group in grouped(waiting)]
     if wish.only_reviewable:
         rows = [row for row in rows if row.standing is not None and row.standing.may_approve]
-    return rows
+    return _Look(viewer, rows)
 
 
-def _row(group: Group, expires: datetime, people: "Mapping[str, Person]", who: str | None) -> _Row:
-    progress = progress_here(group.first)
+def _row(session: Session, group: Group, expires: datetime, viewer: Viewer | None) -> _Row:
+    progress = session.place.progress(group.first)
     filled, places = votes(progress)
-    return _Row(
-        group,
-        standing_of(who, group.first, progress, people) if who else None,
-        filled,
-        places,
-        expires,
-        unmanned(progress, people, group.first),
-    )
+    standing = None if viewer is None else standing_of(viewer, group.first, progress)
+    return _Row(group, standing, filled, places, expires)
 
 
 def _table(session: Session, wish: _Wish, rows: Sequence[_Row]) -> list[Line]:
@@ -165,24 +173,19 @@ def _cells(row: _Row, now: datetime, wish: _Wish, *, wide: bool) -> list[Line]:
     return [*cells, row.group.what]
 
 
-def _footer(session: Session, wish: _Wish, rows: Sequence[_Row]) -> list[Line]:
+def _footer(session: Session, look: _Look, warnings: Sequence[str]) -> list[Line]:
     """How many need the caller, what nobody can decide, and what to type next."""
+    rows = look.rows
     oldest = since(min(row.group.first.created for row in rows), session.now())
     mine = [row for row in rows if row.standing is not None and row.standing.may_approve]
-    if wish.who is None:
+    if look.viewer is None:
         count = f"{len(rows)} {'waits' if len(rows) == 1 else 'wait'} for a decision"
     else:
         count = f"{len(mine)} of {len(rows)} need you{_others(row for row in rows if row not in mine)}"
-    lines: list[Line] = [f"{count}. The oldest has waited {oldest}."]
-    for group in dict.fromkeys(group for row in rows for group in row.lacking):
-        add = session.hint("dev", "reviewer", "add", "NAME", *_flag(group))
-        lines += [
-            f"warning: too few people in reviewers.yaml may decide ({group}); what needs them will expire.",
-            f"  add one: {add}",
-        ]
+    lines: list[Line] = [f"{count}. The oldest has waited {oldest}.", *warnings]
     next_one = (mine or rows)[0].group
     whole = ["--group"] if len(next_one.members) > 1 else []
-    return [*lines, f"Next: {session.hint('show', next_one.first.name, *whole)}"]
+    return [*lines, f"Next: {session.hint('show', next_one.first.name, *whole, about=next_one.first)}"]
 
 
 def _others(rows: Iterable[_Row]) -> str:
@@ -193,25 +196,8 @@ def _others(rows: Iterable[_Row]) -> str:
     return f" ({reasons[0]}{more})"
 
 
-def _flag(group: str) -> tuple[str, ...]:
-    return () if group == "anyone" else ("--group", group.split(" or ", maxsplit=1)[0])
-
-
-async def _nothing(session: Session, wish: _Wish, store: ReviewerStore) -> list[Line]:
+async def _nothing(session: Session, wish: _Wish, desk: Desk, viewer: Viewer | None) -> list[Line]:
     """Nothing to do, and why that is believable."""
-    from hitl_cli.feed import Feed  # noqa: PLC0415 - start-up: only an empty list reads the audit logs
-    from hitl_cli.today import today  # noqa: PLC0415
-
-    where = f"namespace {session.namespace} of {session.home.path}" if session.namespace else str(session.home.path)
-    requests: list[ApprovalRequest] = await store.list(session.namespace)
-    numbers = today(Feed(session.home).fresh(), requests, session.now())
+    today, *lines = await desk.quiet(viewer)
     what = "Nothing that you may decide is waiting" if wish.only_reviewable else "Nothing is waiting"
-    lines: list[Line] = [f"{what} in {where}. Today: {numbers}."]
-    people = session.people()
-    if not people:
-        lines.append(f"Nobody may decide here yet: {session.hint('dev', 'reviewer', 'add', 'NAME')}")
-    elif wish.who:
-        person = people.get(wish.who.casefold())
-        groups = ", ".join(person.groups) or "no group" if person else "not in reviewers.yaml"
-        lines.append(f"You are {wish.who} ({groups}).")
-    return lines
+    return [f"{what} in {session.place.where}. {today}", *lines]

@@ -10,7 +10,7 @@ from hitl_cli.difference import difference
 from hitl_cli.endings import state_at
 from hitl_cli.exits import Exit
 from hitl_cli.group_page import group_page
-from hitl_cli.options import home_option, namespace_option, output_option, pass_session, person_option
+from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
 from hitl_cli.page import Beside, page
 from hitl_cli.past import alone_because, group_of, past_of
 from hitl_cli.render import Output
@@ -24,7 +24,7 @@ from hitl_cli.session import Session
 @click.option("--diff", "only_difference", is_flag=True, help="Only what changed since the last approved call like it.")
 @click.option("--one", is_flag=True, help="This request alone, also where it stands for a group.")
 @click.option("--group", "whole_group", is_flag=True, help="It and the similar ones that wait, as a table.")
-@home_option
+@place_option
 @namespace_option
 @person_option
 @output_option(Output.TABLE, Output.JSON, Output.YAML, Output.NAME)
@@ -43,9 +43,10 @@ def command(session: Session, *, name: str, full: bool, only_difference: bool, o
 async def _show(
     session: Session, name: str, *, full: bool, only_difference: bool, one: bool, whole_group: bool
 ) -> None:
-    async with session.open_store() as store:
-        everything = await store.list(session.namespace)
-    request = chosen(everything, name)
+    async with session.place.open() as desk:
+        everything = await desk.everything()
+        request = chosen(everything, name, session.place)
+        viewer = await desk.viewer([request], "approve")
     screen = session.screen
     match screen.output:
         case Output.NAME:
@@ -59,7 +60,7 @@ async def _show(
         case Output.TABLE | Output.WIDE:
             pass
     now = session.now()
-    beside = Beside(past_of(request, everything), session.people(), session.who(), now)
+    beside = Beside(past_of(request, everything), session.place, viewer, now)
     group = group_of(request, everything) if state_at(request, now) is State.PENDING else [request]
     if only_difference:
         screen.data(*difference(request, beside.past.last_approved, now, screen.width))
@@ -71,7 +72,7 @@ async def _show(
         screen.data(*page(request, beside, screen.width, full=full))
     if state_at(request, now) is State.PENDING:
         if len(group) > 1:
-            screen.talk(f"{len(group) - 1} similar: {session.hint('show', request.name, '--group')}")
+            screen.talk(f"{len(group) - 1} similar: {session.hint('show', request.name, '--group', about=request)}")
         screen.talk(_next(session, request))
 
 
@@ -79,18 +80,18 @@ def _next_of_group(session: Session, group: Sequence[ApprovalRequest]) -> list[s
     """How to see one of them, and, as far as they may be approved together, how to do that (SECURITY D4)."""
     first, *others = group
     alone = {each.name: why for each in group if (why := alone_because(each, first))}
-    lines = [f"one of them: {session.hint('show', first.name, '--one')}"]
+    lines = [f"one of them: {session.hint('show', first.name, '--one', about=first)}"]
     lines += [f"not with the others: {name}: {why}" for name, why in alone.items()]
     together = [each.name for each in others if each.name not in alone]
     if together:
-        approve = session.hint("approve", first.name, "--group")
+        approve = session.hint("approve", first.name, "--group", about=first)
         lines.append(f"Next: {approve}    … --item {','.join(together[:2])}")
     else:
-        lines.append(f"Next: {session.hint('show', (others or group)[0].name)}")
+        lines.append(f"Next: {session.hint('show', (others or group)[0].name, about=first)}")
     return lines
 
 
 def _next(session: Session, request: ApprovalRequest) -> str:
-    approve = session.hint("approve", request.name)
-    deny = session.hint("deny", request.name, "--reason", '"…"')
+    approve = session.hint("approve", request.name, about=request)
+    deny = session.hint("deny", request.name, "--reason", '"…"', about=request)
     return f"Next: {approve}    {deny}"

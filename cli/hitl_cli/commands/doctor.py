@@ -1,0 +1,71 @@
+"""`hitl doctor`: whether hitl is installed on the cluster as it should be, and what to do where it is not."""
+
+import asyncio
+
+import click
+
+from hitl_cli.exits import Exit
+from hitl_cli.lines import Line, Tint, hanging, line, tinted
+from hitl_cli.on_cluster.findings import Finding, Health
+from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
+from hitl_cli.render import Output
+from hitl_cli.session import Session
+
+_TINTS = {Health.OK: Tint.APPROVED, Health.PROBLEM: Tint.REFUSED, Health.UNKNOWN: Tint.CONFIRM}
+# Cells of the two columns before the text.
+_HEALTH, _CHECK = 10, 14
+
+
+@click.command("doctor", short_help="Whether hitl is installed as it should be.")
+@click.option(
+    "--operator-namespace", metavar="NS", default="hitl-system", show_default=True, help="Where the operator runs."
+)
+@place_option
+@namespace_option
+@person_option
+@output_option(Output.TABLE, Output.JSON, Output.YAML)
+@pass_session
+def command(session: Session, *, operator_namespace: str) -> Exit:
+    """Look at everything hitl needs of a cluster: API server, CRDs, admission policies, you, the operator, the label.
+
+    What you may not read is said as unknown and is no problem. Exit code 1: there is a problem.
+    """
+    from hitl_cli.on_cluster.doctor import examined  # noqa: PLC0415 - start-up: brings what an installation ships
+
+    place = session.need_cluster("doctor")
+    findings = asyncio.run(examined(place, operator_namespace))
+    if session.screen.output.is_for_people:
+        session.screen.data(*(each for finding in findings for each in _lines(finding, session.screen.width)))
+        problems = sum(finding.health is Health.PROBLEM for finding in findings)
+        unknown = sum(finding.health is Health.UNKNOWN for finding in findings)
+        session.screen.talk(_summary(problems, unknown))
+    else:
+        session.screen.document([_document(finding) for finding in findings])
+    return Exit.ERROR if any(finding.health is Health.PROBLEM for finding in findings) else Exit.DONE
+
+
+def _lines(finding: Finding, width: int) -> list[Line]:
+    head = line(
+        *(tinted(finding.health.value, _TINTS[finding.health]), " " * (_HEALTH - len(finding.health.value))),
+        f"{finding.check.ljust(_CHECK)} ",
+    )
+    indent = " " * head.cell_len
+    first, *rest = hanging(indent, finding.text, width)
+    lines: list[Line] = [line(head, str(first).removeprefix(indent)), *rest]
+    return [*lines, *(each for step in finding.steps for each in hanging(indent, step, width))]
+
+
+def _summary(problems: int, unknown: int) -> str:
+    not_read = f" {unknown} could not be read as you; an administrator sees them." if unknown else ""
+    if not problems:
+        return f"No problem found.{not_read}"
+    return f"{problems} problem{'' if problems == 1 else 's'}.{not_read}"
+
+
+def _document(finding: Finding) -> dict[str, object]:
+    return {
+        "check": finding.check,
+        "health": finding.health.value,
+        "message": finding.text,
+        "next": list(finding.steps),
+    }

@@ -1,0 +1,111 @@
+"""What `extend` and `escalate` have in common: a note on a request, which the control plane heeds within moments."""
+
+import asyncio
+from dataclasses import dataclass
+
+from hitl.approvals.requests import ApprovalRequest, Note, NoteType, State, Verified
+from hitl.approvals.timeline import in_force
+from hitl.errors import Forbidden, NoLongerPending
+from hitl.stores.protocol import ReviewerStore
+from hitl_cli.deciding import PATIENCE, Reviewer, no_longer_pending
+from hitl_cli.endings import state_at
+from hitl_cli.exits import Exit
+from hitl_cli.render import Output
+from hitl_cli.requests import RESOURCE, chosen
+from hitl_cli.session import Session
+from hitl_cli.times import clock, until
+
+_VERBS = {NoteType.EXTEND: "extend", NoteType.ESCALATE: "escalate"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked for: more time (`minutes`) or more people."""
+
+    kind: NoteType
+    name: str
+    minutes: int = 0
+    reason: str = ""
+
+    @property
+    def verb(self) -> str:
+        """What the caller must be allowed to do."""
+        return _VERBS[self.kind]
+
+
+def leave(session: Session, ask: Ask) -> Exit:
+    """Write the note, look for a moment whether it is in force, and say so."""
+    request, heeded = asyncio.run(_left(session, ask))
+    match session.screen.output:
+        case Output.NAME:
+            session.screen.data(f"{RESOURCE}/{request.name}")
+        case Output.JSON | Output.YAML:
+            from hitl.kube.requests import request_to_manifest  # noqa: PLC0415 - start-up: seldom asked for here
+
+            session.screen.document(request_to_manifest(request))
+        case Output.TABLE | Output.WIDE:
+            done = "extended" if ask.kind is NoteType.EXTEND else "escalated"
+            words = done if heeded else f"asked to be {done}, not yet heeded"
+            session.screen.data(f"{RESOURCE}/{request.name} {words}")
+            session.screen.talk(*(_effect(session, ask, request) if heeded else _unheeded(session)))
+    return Exit.DONE if heeded else Exit.NOT_DECISIVE
+
+
+async def _left(session: Session, ask: Ask) -> tuple[ApprovalRequest, bool]:
+    async with session.place.open() as desk:
+        request = chosen(await desk.around([ask.name]), ask.name, session.place)
+        voter = await desk.voter([request], ask.verb)
+        reviewer = Reviewer(session.place, voter, session.now)
+        now = session.now()
+        if state_at(request, now) is not State.PENDING:
+            raise NoLongerPending(no_longer_pending(request, now, session.place))
+        reviewer.need(request, ask.verb)
+        note = voter.note(request, ask.kind, minutes=ask.minutes, reason=ask.reason)
+        stored = await reviewer.stored(desk.store, request, desk.store.note(request.namespace, request.name, note))
+        followed, entry = await _followed(desk.store, stored, note)
+    if entry is not None and entry.refused:
+        raise Forbidden(voter.not_counted(request, entry.refused))
+    return followed, entry is not None and followed.status.notes_applied > request.status.notes_applied
+
+
+async def _followed(
+    store: ReviewerStore, request: ApprovalRequest, note: Note
+) -> tuple[ApprovalRequest, Verified | None]:
+    """The request once the note is in force or refused, or as it is after PATIENCE, and the hub's word on the note."""
+    before = request.status.notes_applied
+    changes = store.watch(request.namespace)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            request = await store.get(request.namespace, request.name)
+            while (entry := _entry(request, note)) is None or (
+                not entry.refused and request.status.notes_applied == before and request.status.state is State.PENDING
+            ):
+                changed = await anext(changes)
+                if changed.uid == request.uid:
+                    request = changed
+    except TimeoutError:
+        pass
+    finally:
+        await changes.aclose()
+    return request, _entry(request, note)
+
+
+def _entry(request: ApprovalRequest, note: Note) -> Verified | None:
+    return next((e for e in request.status.verified if (e.reviewer, e.note) == (note.reviewer, note.n)), None)
+
+
+def _effect(session: Session, ask: Ask, request: ApprovalRequest) -> list[str]:
+    now = session.now()
+    deadline = in_force(request, now).deadline
+    if ask.kind is NoteType.EXTEND:
+        return [f"  it now expires in {until(deadline, now)} ({clock(deadline, now)})"]
+    groups = list(dict.fromkeys(group for each in request.status.requirements for group in each.any_of))
+    whom = f"people of {', '.join(groups)} may decide it" if groups else "nobody else is named in the policy"
+    return [f"  {whom}; it expires in {until(deadline, now)}"]
+
+
+def _unheeded(session: Session) -> list[str]:
+    return [
+        f"  no control plane looked at it within {PATIENCE:.0f}s; it counts as soon as one does",
+        *session.place.unheard(),
+    ]

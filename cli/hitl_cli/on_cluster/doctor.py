@@ -1,0 +1,197 @@
+"""What `doctor` looks at: each check reads and says what it found; none of them writes."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from hitl.errors import ApiError, HitlError, StoreUnavailable
+from hitl.kube import comparison, shipped
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl_cli.on_cluster.desk import ClusterDesk
+from hitl_cli.on_cluster.findings import Finding, Health
+from hitl_cli.on_cluster.leadership import LEASE, STALE, age_of
+from hitl_cli.on_cluster.me import Me
+from hitl_cli.on_cluster.place import ClusterPlace
+from hitl_cli.on_cluster.rights import TIERS, Right
+from hitl_cli.on_cluster.viewer import ClusterViewer, factor_key
+from hitl_cli.times import took
+
+# The oldest Kubernetes whose admission policies do what ours need (DESIGN 16).
+_OLDEST: Final = (1, 30)
+_LABEL: Final = "hitl.dev/injection"
+_TIERS: Final = {"confirm": "Confirm", "multi-factor": "MultiFactor"}
+_CRDS: Final = "customresourcedefinitions"
+_INSTALL: Final = "python -m hitl_operator.manifests --only {part} | kubectl apply --server-side --force-conflicts -f -"
+
+
+async def examined(place: ClusterPlace, operator_namespace: str) -> list[Finding]:
+    """Everything, in the order in which one thing needs the other; where the API server is not there only that."""
+    async with place.open() as desk:
+        try:
+            server = await _server(desk.api, place)
+        except StoreUnavailable as error:
+            steps = ("Is the address right, and the cluster up? kubectl cluster-info",)
+            return [Finding("api server", Health.PROBLEM, str(error).replace("\n", " "), steps)]
+        installation = shipped.Shipped(namespace=operator_namespace)
+        checks: list[Awaitable[Sequence[Finding]]] = [
+            _crds(desk.api),
+            _admission(desk.api, installation),
+            _you(desk, place),
+            _operator(desk.api, operator_namespace, place.now()),
+            _injection(desk.api, place),
+        ]
+        return [server, *(each for found in await asyncio.gather(*checks) for each in found)]
+
+
+async def _server(api: KubeAPI, place: ClusterPlace) -> Finding:
+    answer = await api.get("/version")
+    version = (_number(answer.get("major")), _number(answer.get("minor")))
+    text = f"{place.access.server}, Kubernetes {answer.get('gitVersion', 'of unknown version')}"
+    if version < _OLDEST:
+        wanted = ".".join(map(str, _OLDEST))
+        return Finding("api server", Health.PROBLEM, text, (f"hitl needs Kubernetes {wanted} or newer",))
+    return Finding("api server", Health.OK, text)
+
+
+async def _crds(api: KubeAPI) -> list[Finding]:
+    """Whether every kind is there, served, and described as this release has it."""
+    wanted = shipped.crds()
+    step = (f"install them: {_INSTALL.format(part='crds')}",)
+    problems: list[Finding] = []
+    for crd in wanted:
+        name = crd["metadata"]["name"]
+        try:
+            stored = await api.get(path_of("apiextensions.k8s.io/v1", _CRDS, name=name))
+        except ApiError as error:
+            if error.status == 403:
+                return [await _served(api, [each["spec"] for each in wanted])]
+            problems.append(Finding("crds", Health.PROBLEM, f"{name} is not installed", step))
+            continue
+        conditions = {each["type"]: each["status"] for each in stored.get("status", {}).get("conditions", ())}
+        if conditions.get("Established") != "True":
+            problems.append(Finding("crds", Health.PROBLEM, f"{name} is not served yet", step))
+        elif difference := comparison.difference(comparison.crd_guard(crd), stored):
+            problems.append(Finding("crds", Health.PROBLEM, f"not as this release ships it: {difference}", step))
+    return problems or [Finding("crds", Health.OK, f"{len(wanted)} of {len(wanted)}, as this release ships them")]
+
+
+async def _served(api: KubeAPI, wanted: Sequence[Mapping[str, Any]]) -> Finding:
+    """What everybody may see: which kinds are served, not how they are described."""
+    try:
+        answer = await api.get("/apis/hitl.dev/v1alpha1")
+    except ApiError:
+        answer = {}
+    served = {each["name"] for each in answer.get("resources", ())}
+    missing = [spec["names"]["plural"] for spec in wanted if spec["names"]["plural"] not in served]
+    if missing:
+        step = (f"an administrator installs them: {_INSTALL.format(part='crds')}",)
+        return Finding("crds", Health.PROBLEM, f"{', '.join(missing)} are not served", step)
+    return Finding("crds", Health.UNKNOWN, f"all {len(wanted)} are served; you may not read how they are described")
+
+
+async def _admission(api: KubeAPI, installation: shipped.Shipped) -> list[Finding]:
+    """Whether what refuses false votes is there and as shipped: else the operator counts none (SECURITY C4)."""
+    step = (f"put it back: {_INSTALL.format(part='admission')}",)
+    guards = comparison.guards(shipped.admission(installation), ())
+    try:
+        stored = {
+            f"{kind}/{item['metadata']['name']}": item
+            for kind in dict.fromkeys(guard.kind for guard in guards)
+            async for item in api.list(comparison.collection(kind))
+        }
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return [
+            Finding("admission", Health.UNKNOWN, "you may not read validatingadmissionpolicies; an administrator may")
+        ]
+    problems = [
+        Finding("admission", Health.PROBLEM, difference, step)
+        for guard in guards
+        if (difference := comparison.difference(guard, stored.get(guard.key)))
+    ]
+    policies = sum(guard.kind == "ValidatingAdmissionPolicy" for guard in guards)
+    return problems or [Finding("admission", Health.OK, f"{policies} policies, each bound, as this release ships them")]
+
+
+async def _you(desk: ClusterDesk, place: ClusterPlace) -> list[Finding]:
+    """Who the caller is, and what they may decide."""
+    try:
+        me = await desk.me()
+    except HitlError as error:
+        first, *rest = str(error).split("\n")
+        return [Finding("you", Health.PROBLEM, first, tuple(rest))]
+    where = place.namespace or ""
+    wanted = [Right(verb, tier, where) for tier in TIERS for verb in ("approve", "deny", "edit")]
+    await place.rights.ask(desk.api, wanted)
+    return [_who(me, ClusterViewer(me, place.rights)), _may(me, place, where)]
+
+
+def _who(me: Me, viewer: ClusterViewer) -> Finding:
+    groups = ", ".join(each for each in me.groups if each != "system:authenticated") or "no group"
+    factors = ", ".join(viewer.factors)
+    shown = (
+        f"second factors of this login: {factors}" if factors else f"no second factor in this login ({factor_key()})"
+    )
+    return Finding("you", Health.OK, f"{me.name}, in {groups}; {shown}")
+
+
+def _may(me: Me, place: ClusterPlace, where: str) -> Finding:
+    if me.cannot_be_a_reviewer:
+        text = f"nothing: {me.name} is {me.cannot_be_a_reviewer}, and only people decide"
+        return Finding("you may", Health.UNKNOWN, text, ("to decide, log in as yourself or give --context",))
+    may = [
+        f"{_TIERS[tier]} ({', '.join(verbs)})"
+        for tier in TIERS
+        if (verbs := [v for v in ("approve", "deny", "edit") if place.rights.has(Right(v, tier, where))])
+    ]
+    if may:
+        return Finding("you may", Health.OK, f"decide in {place.where}: {'; '.join(may)}")
+    kind, scope = ("rolebinding", f" -n {where}") if where else ("clusterrolebinding", "")
+    step = (
+        f"an administrator binds a role: kubectl create {kind} NAME --clusterrole hitl-reviewer --user {me.name}{scope}"
+    )
+    return Finding("you may", Health.UNKNOWN, f"decide nothing in {place.where}", (step,))
+
+
+async def _operator(api: KubeAPI, namespace: str, now: datetime) -> list[Finding]:
+    """Whether a replica of the operator holds the Lease and renews it."""
+    try:
+        lease = await api.get(path_of("coordination.k8s.io/v1", "leases", namespace, LEASE))
+    except ApiError as error:
+        if error.status == 403:
+            return [Finding("operator", Health.UNKNOWN, f"you may not read leases in namespace {namespace}")]
+        step = f"is it installed there? kubectl get pods -n {namespace}    elsewhere: --operator-namespace NS"
+        return [Finding("operator", Health.PROBLEM, f"no replica ever led: no Lease {namespace}/{LEASE}", (step,))]
+    holder, age = age_of(lease, now)
+    if holder and age < STALE:
+        return [Finding("operator", Health.OK, f"{holder} leads (lease {took(age)} old)")]
+    text = f"nobody leads: the Lease was last renewed {took(age)} ago by {holder or 'nobody'}"
+    return [Finding("operator", Health.PROBLEM, text, (f"is it running? kubectl get pods -n {namespace}",))]
+
+
+async def _injection(api: KubeAPI, place: ClusterPlace) -> list[Finding]:
+    """Whether the pods of the namespace get a sidecar at all."""
+    name = place.namespace
+    if name is None:
+        return []
+    try:
+        namespace = await api.get(path_of("v1", "namespaces", name=name))
+    except ApiError as error:
+        if error.status == 404:
+            return [Finding("namespace", Health.PROBLEM, f"there is no namespace {name}", ("another one: -n NS",))]
+        return [Finding("namespace", Health.UNKNOWN, f"you may not read namespace {name}")]
+    value = namespace["metadata"].get("labels", {}).get(_LABEL)
+    if value == "enabled":
+        return [Finding("namespace", Health.OK, f"{name} is labelled {_LABEL}=enabled: its new pods are gated")]
+    step = f"gate it: kubectl label namespace {name} {_LABEL}=enabled, then restart its pods"
+    return [
+        Finding("namespace", Health.PROBLEM, f"{name} is not labelled {_LABEL}=enabled: no pod in it is gated", (step,))
+    ]
+
+
+def _number(text: Any) -> int:
+    digits = "".join(each for each in str(text) if each.isdigit())
+    return int(digits) if digits else 0
