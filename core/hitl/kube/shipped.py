@@ -121,6 +121,7 @@ def _texts(shipped: Shipped) -> dict[str, str]:
     """What stands in an expression or message for a default installation, and what for this one."""
     return {
         DEFAULT.operator: shipped.operator,
+        repr(DEFAULT.namespace): repr(shipped.namespace),
         DEFAULT.factor_key: shipped.factor_key,
         _listed(DEFAULT.factors): _listed(shipped.factors),
         _listed(DEFAULT.hardware): _listed(shipped.hardware),
