@@ -3,15 +3,15 @@
 import pytest
 
 from lifecycle.memory import MemoryStore, Shelf
-from stores.asking import Clock
 from stores.contract import StoreContract
+from stores.contract.world import StandingStill
 
 
-class MemoryWorld:
+class MemoryWorld(StandingStill):
     """Stores on one shelf."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        super().__init__()
         self._shelf = Shelf()
 
     async def open(self) -> MemoryStore:

@@ -1,5 +1,6 @@
 """Requests, votes and ends for stories about stores, made by the real life cycle; and a clock that stands still."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,12 +20,16 @@ from hitl.approvals.requests import (
     Verified,
 )
 from hitl.approvals.settle import approve_unheld, cancel, consume, expire, settle
+from hitl.approvals.timeline import deadline_of
 from hitl.approvals.transitions import with_decision, with_verified
 from hitl.policy.verdicts import Requirement
 
 NAMESPACE = "shop"
 NAME = "create-refund-7f3kq00000"
 SIDECAR = "pod-uid/epoch-1"
+
+
+Now = Callable[[], datetime]
 
 
 class Clock:
@@ -67,7 +72,7 @@ def two_people() -> RequestSpec:
     return a_spec(requirements=(Requirement("leads", approvals=2),), denials_to_end=2)
 
 
-def opening(clock: Clock, spec: RequestSpec | None = None) -> RequestStatus:
+def opening(clock: Now, spec: RequestSpec | None = None) -> RequestStatus:
     spec = spec or a_spec()
     return RequestStatus(expiration_time=clock() + timedelta(seconds=spec.timeout), requirements=spec.requirements)
 
@@ -110,8 +115,8 @@ def cancelled(request: ApprovalRequest, now: datetime) -> RequestStatus:
     return cancel(request, now, CancelReason.WITHDRAWN, "the agent no longer wants it")
 
 
-def ended(request: ApprovalRequest, state: State, clock: Clock) -> RequestStatus:
-    """How a request that ana approved (Denied: denied), believed, comes to `state`; passes the time that it takes."""
+def ended(request: ApprovalRequest, state: State, clock: Now) -> RequestStatus:
+    """How a request that ana approved (Denied: denied), believed, comes to `state`; Expired: as who looks in time."""
     match state:
         case State.APPROVED:
             return approve_unheld(request, clock())
@@ -120,8 +125,7 @@ def ended(request: ApprovalRequest, state: State, clock: Clock) -> RequestStatus
             assert status is not None
             return status
         case State.EXPIRED:
-            clock.advance(request.spec.timeout)
-            return expire(request, clock())
+            return expire(request, deadline_of(request))
         case State.CANCELLED:
             return cancelled(request, clock())
         case State.CONSUMED:

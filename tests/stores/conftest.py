@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from hitl.stores.sqlite import SQLiteStore
-from stores.asking import Clock
+from stores.contract.world import StandingStill
 
 
-class SQLiteWorld:
+class SQLiteWorld(StandingStill):
     """Stores on one file, each with threads and connections of its own, as processes have them."""
 
     def __init__(self, path: Path, stack: AsyncExitStack) -> None:
+        super().__init__()
         self.path = path
-        self.clock = Clock()
         self._stack = stack
 
     async def open(self, *, patience: float = 5.0) -> SQLiteStore:

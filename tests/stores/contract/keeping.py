@@ -17,8 +17,8 @@ class Keeping(StoreTests):
         """`create` returns what `get` reads: the same question and status, with uid, version and the store's time."""
         created = await opened(world, store)
         assert created == await store.get(NAMESPACE, NAME)
-        assert (created.spec, created.status) == (a_spec(), opening(world.clock))
-        assert created.created == world.clock()
+        assert (created.spec, created.status) == (a_spec(), opening(lambda: created.created))
+        assert world.is_now(created.created)
         assert created.uid
         assert created.version
         assert created.handle == f"{NAMESPACE}/{NAME}"
@@ -58,14 +58,14 @@ class Keeping(StoreTests):
 
     async def test_list_has_the_oldest_first(self, world: World, store: Store) -> None:
         """`list` orders by age, then by namespace and name, and keeps to a namespace where one is given."""
-        await opened(world, store, "b")
-        await opened(world, store, "a")
-        await opened(world, store, "c", namespace="bank")
-        world.clock.advance(1)
-        await opened(world, store, "0")
-        found = [(request.namespace, request.name) for request in await store.list()]
-        assert found == [("bank", "c"), ("shop", "a"), ("shop", "b"), ("shop", "0")]
-        assert [request.name for request in await store.list(NAMESPACE)] == ["a", "b", "0"]
+        made = [await opened(world, store, name, namespace=where) for where, name in (("shop", "b"), ("shop", "a"))]
+        made.append(await opened(world, store, "c", namespace="bank"))
+        await world.later()
+        made.append(await opened(world, store, "0"))
+        found = await store.list()
+        assert found == sorted(made, key=lambda each: (each.created, each.namespace, each.name))
+        assert found[-1] == made[-1]
+        assert await store.list(NAMESPACE) == [request for request in found if request.namespace == NAMESPACE]
         assert await store.list("elsewhere") == []
 
     async def test_list_of_pending_leaves_out_what_has_ended(self, world: World, store: Store) -> None:
@@ -90,10 +90,10 @@ class Keeping(StoreTests):
     async def test_B4_denials_of_a_workload_are_found_by_their_time(self, world: World, store: Store) -> None:
         """B4: denied_since finds one workload's denials at or after a moment, oldest first, and nothing else."""
         await decided(world, store, State.DENIED, "too-early")
-        world.clock.advance(60)
+        await world.later()
         since = world.clock()
         first = await decided(world, store, State.DENIED, "z-first")
-        world.clock.advance(60)
+        await world.later()
         second = await decided(world, store, State.DENIED, "a-second")
         await decided(world, store, State.DENIED, "of-another", spec=a_spec(workload="deploy/billing"))
         await decided(world, store, State.DENIED, "elsewhere", namespace="bank")

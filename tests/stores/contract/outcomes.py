@@ -10,7 +10,7 @@ from hitl.errors import Conflict, Refused
 from stores.asking import (
     NAME,
     NAMESPACE,
-    Clock,
+    Now,
     a_decision,
     a_note,
     a_spec,
@@ -91,7 +91,7 @@ class Outcomes(StoreTests):
         assert await store.get(NAMESPACE, NAME) == request
 
     @staticmethod
-    def _breach(request: ApprovalRequest, breach: str, clock: Clock) -> RequestStatus:
+    def _breach(request: ApprovalRequest, breach: str, clock: Now) -> RequestStatus:
         status = request.status
         first = status.decisions[0]
         both = approved_by(request, clock(), "ben")
@@ -141,8 +141,9 @@ class Outcomes(StoreTests):
     async def test_an_approved_request_is_consumed_later(self, world: World, store: Store) -> None:
         """Approved may be followed by Consumed: both stand, with what was released, when and to whom."""
         request = await decided(world, store, State.APPROVED)
-        world.clock.advance(5)
-        request = await store.write_status(request, consumed(request, world.clock()))
+        await world.later()
+        now = world.clock()
+        request = await store.write_status(request, consumed(request, now))
         assert [condition.type for condition in request.status.conditions] == ["Approved", "Consumed"]
-        assert request.status.consumed_time == world.clock()
+        assert request.status.consumed_time == now
         assert await store.get(NAMESPACE, NAME) == request

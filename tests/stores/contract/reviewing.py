@@ -1,13 +1,17 @@
 """What reviewers may write: one decision, eight notes, nothing else."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from hitl.approvals.requests import NoteType, State
+from hitl.approvals.timeline import deadline_of
 from hitl.errors import Forbidden, InvalidDecision, NoLongerPending, NotFound, Refused
-from stores.asking import NAME, NAMESPACE, a_decision, a_denial, a_note, two_people
+from stores.asking import NAME, NAMESPACE, a_decision, a_denial, a_note, a_spec, two_people
 from stores.contract.world import OUTCOMES, Store, StoreTests, World, decided, opened
+
+A_DAY = timedelta(days=1)
 
 
 class Reviewing(StoreTests):
@@ -16,10 +20,12 @@ class Reviewing(StoreTests):
     async def test_a_decision_is_appended_with_the_stores_time(self, world: World, store: Store) -> None:
         """`decide` adds exactly one entry, stamped by the store whatever time its writer claims, and nothing else."""
         request = await opened(world, store)
-        world.clock.advance(7)
-        claimed = a_decision(request, reason="looks right", groups=("support-leads",), time=request.created)
+        await world.later()
+        claimed = a_decision(request, reason="looks right", groups=("support-leads",), time=request.created - A_DAY)
         written = await store.decide(NAMESPACE, NAME, claimed)
-        assert written.status == replace(request.status, decisions=(replace(claimed, time=world.clock()),))
+        stamp = written.status.decisions[0].time
+        assert world.is_now(stamp)
+        assert written.status == replace(request.status, decisions=(replace(claimed, time=stamp),))
         assert await store.get(NAMESPACE, NAME) == written
 
     async def test_everything_in_a_decision_survives(self, world: World, store: Store) -> None:
@@ -28,7 +34,9 @@ class Reviewing(StoreTests):
         vote = a_decision(request, arguments_patch={"amount": 1250}, reason='"ok" — 100 % 🟢', groups=("b", "a"))
         await store.decide(NAMESPACE, NAME, vote)
         read = await store.get(NAMESPACE, NAME)
-        assert read.status.decisions == (replace(vote, time=world.clock()),)
+        stamp = read.status.decisions[0].time
+        assert world.is_now(stamp)
+        assert read.status.decisions == (replace(vote, time=stamp),)
 
     async def test_I5_nobody_decides_twice(self, world: World, store: Store) -> None:
         """I5: a second decision of one reviewer is Refused, also under another spelling; the first stays."""
@@ -51,8 +59,8 @@ class Reviewing(StoreTests):
 
     async def test_a_decision_after_the_deadline_is_late_by_the_stores_clock(self, world: World, store: Store) -> None:
         """At expirationTime a decision is NoLongerPending though nobody wrote Expired yet."""
-        request = await opened(world, store)
-        world.clock.advance(request.spec.timeout)
+        request = await opened(world, store, spec=a_spec(timeout=1))
+        await world.until(deadline_of(request))
         with pytest.raises(NoLongerPending, match="expired"):
             await store.decide(NAMESPACE, NAME, a_decision(request))
 
@@ -85,9 +93,11 @@ class Reviewing(StoreTests):
         """Notes are appended with the store's time; the ninth of one reviewer is Refused, another's first is not."""
         request = await opened(world, store)
         for n in range(1, 9):
-            world.clock.advance(1)
+            await world.later()
             request = await store.note(NAMESPACE, NAME, a_note(request, n=n))
-            assert request.status.notes[-1] == a_note(request, n=n, time=world.clock())
+            note = request.status.notes[-1]
+            assert world.is_now(note.time)
+            assert note == a_note(request, n=n, time=note.time)
         with pytest.raises(Refused):
             await store.note(NAMESPACE, NAME, a_note(request, n=9))
         written = await store.note(NAMESPACE, NAME, a_note(request, "ben"))
@@ -99,7 +109,9 @@ class Reviewing(StoreTests):
         request = await decided(world, store, State.EXPIRED)
         feedback = a_note(request, type=NoteType.FEEDBACK, minutes=0, reason="ask earlier")
         written = await store.note(NAMESPACE, NAME, feedback)
-        assert written.status == replace(request.status, notes=(replace(feedback, time=world.clock()),))
+        stamp = written.status.notes[0].time
+        assert world.is_now(stamp)
+        assert written.status == replace(request.status, notes=(replace(feedback, time=stamp),))
 
     async def test_a_note_for_another_uid_is_invalid(self, world: World, store: Store) -> None:
         """A note that echoes another uid is InvalidDecision and not recorded."""

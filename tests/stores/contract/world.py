@@ -3,13 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 import pytest
 
 from hitl.approvals.requests import ApprovalRequest, RequestSpec, State
 from hitl.stores.protocol import ApprovalStore, ReviewerStore, Watch
-from stores.asking import NAME, NAMESPACE, Clock, a_decision, a_denial, a_spec, believed, ended, opening
+from stores.asking import NAME, NAMESPACE, Clock, Now, a_decision, a_denial, a_spec, believed, ended, opening
 
 T = TypeVar("T")
 OUTCOMES = (State.APPROVED, State.DENIED, State.EXPIRED, State.CANCELLED, State.CONSUMED)
@@ -22,11 +23,39 @@ class Store(ApprovalStore, ReviewerStore, Protocol):
 class World(Protocol):
     """What an implementation lends to the suite."""
 
-    clock: Clock
+    clock: Now
 
     async def open(self) -> Store:
         """One more store on the same requests, as another process would have it; whoever made the world closes it."""
         ...
+
+    async def later(self) -> None:
+        """So much time passes that the stamps of this store tell it."""
+        ...
+
+    async def until(self, moment: datetime) -> None:
+        """The store's time comes to `moment`."""
+        ...
+
+    def is_now(self, stamp: datetime | None) -> bool:
+        """Whether the store made this stamp just now, as exactly as its stamps are."""
+        ...
+
+
+class StandingStill:
+    """The time of stores that take it from their maker: it stands until a story moves it, and stamps are exact."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+
+    async def later(self) -> None:
+        self.clock.advance(60)
+
+    async def until(self, moment: datetime) -> None:
+        self.clock.now = moment
+
+    def is_now(self, stamp: datetime | None) -> bool:
+        return stamp == self.clock()
 
 
 async def opened(

@@ -35,21 +35,17 @@ class Feed:
         path: str,
         *,
         start: Callable[[], Awaitable[str]],
-        read: Read,
-        known: Known | None,
         deleted: Deleted | None,
         timeout: int,
         idle: float | None,
     ) -> None:
-        self.found: deque[ApprovalRequest | HitlError] = deque()
+        self.found: deque[Mapping[str, Any] | HitlError] = deque()
         self.stirred = asyncio.Event()
         self.room = asyncio.Event()
         self.is_closed = False
         self._api = api
         self._path = path
         self._start = start
-        self._read = read
-        self._known = known
         self._deleted = deleted
         self._timeout = timeout
         self._idle = idle
@@ -93,7 +89,7 @@ class Feed:
                 if kind == "DELETED":
                     self._tell_deleted(found["metadata"])
                 elif kind != "BOOKMARK":
-                    await self._offer(found)
+                    await self._put(found)
                 self._version = found["metadata"]["resourceVersion"]
 
     async def _catch_up(self) -> None:
@@ -105,27 +101,17 @@ class Feed:
             is_reset = is_newer(self._version, reached)
             for found in page.pop("items", None) or ():
                 if is_reset or is_newer(found["metadata"]["resourceVersion"], self._version):
-                    await self._offer({**found})
+                    await self._put(found)
             after = page["metadata"].get("continue", "")
             if not after:
                 break
         self._version, self._is_behind = reached, False
 
-    async def _offer(self, found: Mapping[str, Any]) -> None:
-        metadata = found["metadata"]
-        if self._known is not None and self._known(
-            metadata["namespace"], metadata["name"], metadata["resourceVersion"]
-        ):
-            return
-        request = self._read(found)
-        if request is not None:
-            await self._put(request)
-
     def _tell_deleted(self, metadata: Mapping[str, Any]) -> None:
         if self._deleted is not None:
             self._deleted(f"{metadata['namespace']}/{metadata['name']}", metadata["uid"])
 
-    async def _put(self, item: ApprovalRequest | HitlError) -> None:
+    async def _put(self, item: Mapping[str, Any] | HitlError) -> None:
         while len(self.found) >= _AHEAD:
             self.room.clear()
             await self.room.wait()
@@ -136,8 +122,10 @@ class Feed:
 class ChangeWatch:
     """One reader's changes, in the order in which the server tells them."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, *, read: Read, known: Known | None) -> None:
         self._feed = feed
+        self._read = read
+        self._known = known
         self._task = asyncio.get_running_loop().create_task(feed.run(), name="hitl-store-watch")
         self._task.add_done_callback(lambda _: feed.stirred.set())
         weakref.finalize(self, _cancel, asyncio.get_running_loop(), self._task).atexit = False
@@ -153,12 +141,22 @@ class ChangeWatch:
                 feed.room.set()
                 if isinstance(item, HitlError):
                     raise item
-                return item
+                if (request := self._news(item)) is not None:
+                    return request
+                continue
             if self._task.done() and not self._task.cancelled():
                 self._task.result()  # a defect of ours is not to be waited out
             feed.stirred.clear()
             await feed.stirred.wait()
         raise StopAsyncIteration
+
+    def _news(self, found: Mapping[str, Any]) -> ApprovalRequest | None:
+        """What was found, if the reader does not know it by now: read only then."""
+        metadata = found["metadata"]
+        version = metadata["resourceVersion"]
+        if self._known is not None and self._known(metadata["namespace"], metadata["name"], version):
+            return None
+        return self._read(found)
 
     async def aclose(self) -> None:
         self.end()

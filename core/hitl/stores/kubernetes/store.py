@@ -126,13 +126,11 @@ class KubernetesStore:
             self._api,
             path,
             start=begin,
-            read=_readable,
-            known=known,
             deleted=self._on_deleted,
             timeout=self._watch_timeout,
             idle=self._watch_idle,
         )
-        watch = ChangeWatch(feed)
+        watch = ChangeWatch(feed, read=_readable, known=known)
         self._watches.add(watch)
         return watch
 
