@@ -16,10 +16,13 @@ from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.wire.identity import Identity
+from hitl_operator.cluster.claims import Claims
 from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.pods import STAMPED, PodCache
-from hitl_operator.cluster.reviews import Reviews
+from hitl_operator.cluster.reviews import Reviewed, Reviews, judge
 from hitl_operator.cluster.tokens import TokenAuthenticator
+
+EXTRA = "authentication.kubernetes.io/"
 
 
 class Clock:
@@ -161,12 +164,58 @@ async def test_B1_a_token_bound_to_no_pod_is_refused(hub: Hub, pods: Pods) -> No
     """B1: it passes a TokenReview, and says nothing of a pod; nor does claiming one help."""
     pod = await pods.create()
     await hub.knows(pods.namespace, pod)
-    loose = await pods.token(None, by=pods.node)
-    assert "bound to no pod" in await refused(hub, loose)
+    loose = await pods.token(None, audience="https://kubernetes.default.svc")
+    ours: dict[str, Any] = {"aud": ["hitl.dev/hub"]}
+    assert "bound to no pod" in await refused(hub, rewritten(loose, **ours))
     bound = {"namespace": pods.namespace, "serviceaccount": {"name": "support"}, "pod": {"name": "x", "uid": "y"}}
-    assert "no gated pod" in await refused(hub, rewritten(loose, **{"kubernetes.io": bound}))
+    assert "no gated pod" in await refused(hub, rewritten(loose, **ours, **{"kubernetes.io": bound}))
     bound["pod"] = {"name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
-    assert "does not accept" in await refused(hub, rewritten(loose, **{"kubernetes.io": bound}))
+    assert "does not accept" in await refused(hub, rewritten(loose, **ours, **{"kubernetes.io": bound}))
+
+
+REVIEWED: dict[str, Any] = {
+    "authenticated": True,
+    "audiences": ["hitl.dev/hub"],
+    "user": {
+        "username": "system:serviceaccount:shop:support",
+        "uid": "u-1",
+        "extra": {
+            "authentication.kubernetes.io/pod-name": ["support-0"],
+            "authentication.kubernetes.io/pod-uid": ["p-1"],
+            "authentication.kubernetes.io/node-name": ["node-1"],
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"authenticated": False}, "does not accept"),
+        ({"authenticated": "true"}, "does not accept"),
+        ({"audiences": []}, "not for audience"),
+        ({"audiences": ["https://kubernetes.default.svc"]}, "not for audience"),
+        ({"audiences": None}, "not for audience"),
+        ({"user": {**REVIEWED["user"], "username": "system:serviceaccount:shop:other"}}, "another ServiceAccount"),
+        ({"user": {**REVIEWED["user"], "username": "ana@example.com"}}, "another ServiceAccount"),
+        ({"user": {**REVIEWED["user"], "extra": {}}}, "bound to no pod"),
+        ({"user": {**REVIEWED["user"], "extra": None}}, "bound to no pod"),
+        (
+            {"user": {**REVIEWED["user"], "extra": {**REVIEWED["user"]["extra"], f"{EXTRA}pod-uid": ["p-2"]}}},
+            "bound to no pod, or to another",
+        ),
+        (
+            {"user": {**REVIEWED["user"], "extra": {**REVIEWED["user"]["extra"], f"{EXTRA}pod-name": []}}},
+            "bound to no pod, or to another",
+        ),
+    ],
+)
+def test_B1_a_review_that_says_less_than_the_token_claims_is_no(change: dict[str, Any], words: str) -> None:
+    """B1: the review's pod, uid, account and audience decide, not those that the token shows."""
+    claims = Claims("shop", "support", "support-0", "p-1", datetime.now(UTC))
+    assert judge(REVIEWED, claims) == Reviewed("u-1", "node-1")
+    with pytest.raises(Forbidden, match=words):
+        judge({**REVIEWED, **change}, claims)
 
 
 async def test_B1_a_deleted_pods_token_is_refused_at_once(hub: Hub, pods: Pods) -> None:
