@@ -55,8 +55,7 @@ def install(plane: ControlPlane) -> None:
     applied(plane, *shipped.home(), *shipped.roles(), *shipped.crds())
     established = [f"crd/{crd['metadata']['name']}" for crd in shipped.crds()]
     _kubectl(plane, "wait", "--for=condition=Established", *established, f"--timeout={ACTING:.0f}s")
-    if policies := shipped.admission():
-        applied(plane, *policies)
+    applied(plane, *shipped.admission())
     until_policies_act(plane)
 
 
