@@ -172,32 +172,40 @@ class Settler:
         self.observe(written)
         return written
 
-    def knows_all(self, request: ApprovalRequest) -> bool:
-        """Whether this hub judged by itself, before, everything that people and hubs wrote in this picture."""
+    async def void(self, namespace: str, name: str, why: str, *, unless_known: bool) -> bool:
+        """End an open request as Cancelled/EnforcementLost: what was written in it cannot be believed (SECURITY C4).
+
+        Args:
+            namespace: of the request.
+            name: of the request.
+            why: for people.
+            unless_known: leave it where this hub itself, before, judged everything that people and hubs wrote in it.
+
+        Returns:
+            Whether it was ended by this.
+
+        Raises:
+            HitlError: it still stands there.
+        """
+        for _ in range(_TRIES):
+            try:
+                request = await self._store.get(namespace, name)
+                if request.status.state.is_terminal or (unless_known and self._knows_all(request)):
+                    return False
+                reason, now = CancelReason.ENFORCEMENT_LOST, self._clock()
+                await self.write(request, with_outcome(request.status, State.CANCELLED, reason, why, now))
+            except Conflict:
+                continue
+            except NotFound:
+                self.gone(f"{namespace}/{name}")
+                return False
+            return True
+        raise Conflict(f"{namespace}/{name} was changed {_TRIES} times while it was being ended; it is tried again")
+
+    def _knows_all(self, request: ApprovalRequest) -> bool:
         entry = self._tracker.open.get(request.handle)
         said = entry.said if entry is not None and entry.request.uid == request.uid else []
         return knows_all(request.status, said)
-
-    async def void(self, request: ApprovalRequest, why: str) -> None:
-        """End an open request as Cancelled/EnforcementLost: what was written in it cannot be believed (SECURITY C4).
-
-        Raises:
-            StoreError: it still stands there.
-        """
-        for _ in range(_TRIES):
-            if request.status.state.is_terminal:
-                return
-            reason, now = CancelReason.ENFORCEMENT_LOST, self._clock()
-            try:
-                await self.write(request, with_outcome(request.status, State.CANCELLED, reason, why, now))
-            except Conflict:
-                request = await self._store.get(request.namespace, request.name)
-            except NotFound:
-                self.gone(request.handle)
-                return
-            else:
-                return
-        raise Conflict(f"{request.handle} was changed {_TRIES} times while it was being ended; it is tried again")
 
     async def settle_now(self, entry: Open, *, asked: bool = False) -> None:
         """Judge, settle and write until nothing is left to write.

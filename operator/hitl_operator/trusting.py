@@ -79,5 +79,7 @@ def _difference(vote: Decision | Note, stored: Verified, fresh: Verified) -> str
         return f"{stored.reviewer}'s denial stands as refused, but it counts" if denies and not fresh.refused else ""
     if fresh.refused:
         return f"{stored.reviewer}'s {what} stands as verified, but {fresh.refused}"
+    if (stored.second_factor and not fresh.second_factor) or (stored.hardware and not fresh.hardware):
+        return f"{stored.reviewer}'s {what} stands with a second factor that was not shown"
     foreign = sorted(set(stored.groups) - set(fresh.groups))
     return f"{stored.reviewer}'s {what} stands for {', '.join(foreign)}, but should not" if foreign else ""

@@ -31,6 +31,9 @@ class Cause(StrEnum):
     STALE = "stale"
     GROUPS = "groups"
     REQUESTER = "requester"
+    BARRED = "barred"
+    TWICE = "twice"
+    EDIT = "edit"
 
 
 @dataclass(frozen=True, slots=True)

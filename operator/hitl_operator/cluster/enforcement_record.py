@@ -43,6 +43,14 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Back:
+    """The server went back from one version to a lower one."""
+
+    seen: int
+    served: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rewound:
     """The server went back in time, as after a restore of etcd, and nobody has acknowledged that yet.
 
@@ -90,24 +98,25 @@ def lost(record: Record, why: str, now: datetime) -> Record:
     return replace(record, stands=False, gaps=(*record.gaps, gap)[-_MOST_GAPS:])
 
 
-def regained(record: Record, marks: Mapping[str, Mark], now: datetime) -> Record:
-    """The checks stand again, by these marks, and everything that is open is known to be clean."""
+def regained(record: Record, marks: Mapping[str, Mark], now: datetime, *, clean: int) -> Record:
+    """The checks stand again, by these marks, and everything open up to version `clean` is known to be clean."""
     gaps = record.gaps
     if gaps and gaps[-1].until is None:
         gaps = (*gaps[:-1], replace(gaps[-1], until=now))
-    return replace(record, marks=dict(marks), stands=True, since=now, checked=now, gaps=gaps)
+    confirmed = max(record.confirmed, clean)
+    return replace(record, marks=dict(marks), stands=True, since=now, checked=now, gaps=gaps, confirmed=confirmed)
 
 
-def found_standing(record: Record, now: datetime, *, confirmed: int, seen: int) -> Record:
+def found_standing(record: Record, now: datetime, *, seen: int) -> Record:
     """A replica looked again and found everything as it was."""
-    return replace(record, checked=now, confirmed=max(record.confirmed, confirmed), seen=max(record.seen, seen))
+    return replace(record, checked=now, seen=max(record.seen, seen))
 
 
-def rewound(record: Record, *, seen: int, served: int, now: datetime) -> Record:
+def rewound(record: Record, back: Back, now: datetime) -> Record:
     """The server went back: what was confirmed says nothing about the numbers that it gives out from now on."""
-    why = f"the API server served version {served} after {seen}: its storage was restored from an older state"
+    why = f"the API server served version {back.served} after {back.seen}: its storage went back in time"
     record = lost(record, why, now)
-    return replace(record, confirmed=0, seen=served, rewound=Rewound(seen, served, now))
+    return replace(record, confirmed=0, seen=back.served, rewound=Rewound(back.seen, back.served, now))
 
 
 def acknowledged(record: Record, words: str) -> Record:

@@ -1,0 +1,105 @@
+"""Which votes and notes count on a cluster: those that the API server let in while its checks stood (SECURITY C4, I3).
+
+The server has compared reviewer, groups, digest, rights and second factor before it stored an entry. What can be
+compared again from the entry alone is compared again here, and what CEL cannot compare: names under Unicode case
+folding, and whether an edit fits the call.
+"""
+
+from hitl.approvals.edits import check_patch, stored_at
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Note, Proof, Verified
+from hitl.approvals.requirements import barred, fold
+from hitl.errors import InvalidDecision
+from hitl.kube.shipped import Shipped
+from hitl_operator.identity import is_system_name
+from hitl_operator.standing import Standing
+from hitl_operator.verification import Cause, Judgement
+
+
+class EnforcedVerifier:
+    """A `DecisionVerifier` for clusters.
+
+    Args:
+        standing: whether the checks stand, and stood when an entry was written.
+        shipped: which authentication methods count as a second factor, and which as hardware.
+    """
+
+    def __init__(self, standing: Standing, shipped: Shipped) -> None:
+        self._standing = standing
+        self._factors = shipped.factors
+        self._hardware = shipped.hardware
+
+    async def judge_decision(self, request: ApprovalRequest, decision: Decision) -> Judgement | None:
+        """As `DecisionVerifier.judge_decision`; None in a gap."""
+        if await self._standing.vouch(request) is not None:
+            return None
+        reviewer = decision.reviewer
+        echo = (decision.request_uid, decision.digest)
+        problem = _stranger(request, reviewer, echo) or _twice(request, decision) or _may_not(request, decision)
+        if problem is not None:
+            cause, why = problem
+            return Judgement(Verified(reviewer, refused=why), cause)
+        factors = self._shown(decision.proof)
+        return Judgement(
+            Verified(
+                reviewer,
+                groups=decision.groups,
+                second_factor=f"oidc:{','.join(factors)}" if factors else "",
+                hardware=any(factor in self._hardware for factor in factors),
+            )
+        )
+
+    async def judge_note(self, request: ApprovalRequest, note: Note) -> Judgement | None:
+        """As `DecisionVerifier.judge_note`; None in a gap."""
+        if await self._standing.vouch(request) is not None:
+            return None
+        problem = _stranger(request, note.reviewer, (note.request_uid, request.spec.digest))
+        if problem is not None:
+            cause, why = problem
+            return Judgement(Verified(note.reviewer, refused=why, note=note.n), cause)
+        return Judgement(Verified(note.reviewer, note=note.n))
+
+    def _shown(self, proof: Proof | None) -> tuple[str, ...]:
+        """The second factors that the API server found in the reviewer's own login, each once, in our order."""
+        if proof is None or proof.type != "oidc":
+            return ()
+        return tuple(factor for factor in self._factors if factor in proof.factors)
+
+
+_Problem = tuple[Cause, str] | None
+
+
+def _stranger(request: ApprovalRequest, reviewer: str, echo: tuple[str, str]) -> _Problem:
+    name = fold(reviewer)
+    if not name or is_system_name(name) or name == fold(request.spec.requester):
+        return Cause.REQUESTER, f"{reviewer} is no person; agents and ServiceAccounts never decide"
+    if echo != (request.uid, request.spec.digest):
+        return Cause.OTHER_REQUEST, f"{reviewer} decided another request or another call, not this one"
+    return None
+
+
+def _twice(request: ApprovalRequest, decision: Decision) -> _Problem:
+    """One person under two spellings that fold alike is one person: the first vote stands (I5)."""
+    mine = (stored_at(decision), decision.reviewer)
+    for other in request.status.decisions:
+        same = other.reviewer != decision.reviewer and fold(other.reviewer) == fold(decision.reviewer)
+        if same and (stored_at(other), other.reviewer) < mine:
+            return Cause.TWICE, f"{decision.reviewer} has voted before, as {other.reviewer}"
+    return None
+
+
+def _may_not(request: ApprovalRequest, decision: Decision) -> _Problem:
+    match decision.decision:
+        case DecisionKind.DENIED:
+            return None
+        case DecisionKind.OVERRIDDEN:
+            return Cause.BARRED, f"{request.name} takes no override"
+        case DecisionKind.APPROVED:
+            pass
+    if fold(decision.reviewer) in barred(request.spec):
+        return Cause.BARRED, f"{decision.reviewer} asked for this call or changed it; another person must approve it"
+    if decision.arguments_patch is not None:
+        try:
+            check_patch(request.spec, decision.arguments_patch)
+        except InvalidDecision as error:
+            return Cause.EDIT, str(error)
+    return None

@@ -1,0 +1,302 @@
+"""Whether the API server's checks stand, so that votes count (SECURITY C4), and whether it went back in time (D2).
+
+A stored vote cannot prove who cast it; what proves it is that the server let nobody else write it. So every replica
+watches the policies, their bindings and the CRD, compares them with what was shipped, and tries forged writes. A vote
+counts once all guards were read, after it was seen, as the very objects that were verified before it: nothing was
+changed in between, not even for a moment. In a gap no hold is opened, no vote counted and nothing released; after it,
+what was written in it is voided before anything counts again.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from hitl.approvals.requests import ApprovalRequest
+from hitl.errors import ApiError, Conflict, HitlError, StoreUnavailable, Unavailable
+from hitl.kube.api import KubeAPI
+from hitl.kube.reflector import Reflector
+from hitl.kube.shipped import DEFAULT, Shipped, admission, crds
+from hitl_operator.cluster import rewind
+from hitl_operator.cluster.comparison import KINDS, collection, guards
+from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
+from hitl_operator.cluster.enforcement_record import (
+    Back,
+    Mark,
+    Record,
+    acknowledged,
+    found_standing,
+    lost,
+    regained,
+    rewound,
+)
+from hitl_operator.cluster.probe import Probe
+from hitl_operator.cluster.served import Guards, Served, Touched, touched
+from hitl_operator.cluster.shared_record import SharedRecord
+from hitl_operator.cluster.sweeping import Settling, sweep
+from hitl_operator.logs import Log
+from hitl_operator.standing import ENFORCEMENT_LOST, Lost
+
+# Seconds from the first refusal of forged writes until votes count: a binding that was re-created let forbidden
+# requests pass for almost a second more, and a cluster may have several API servers.
+GRACE: Final = 10.0
+_LOOK_EVERY: Final = 5.0  # seconds between two looks while nothing happens
+_LOOK_SOON: Final = 1.0  # the same while votes do not count
+_WRITE_EVERY: Final = timedelta(seconds=30)  # how old `checked` may become; a gap while nobody ran begins there
+_MEND: Final = "apply what this release ships: python -m hitl_operator.manifests | kubectl apply --server-side -f -"
+_LOST: Final = Lost(
+    ENFORCEMENT_LOST,
+    "It cannot be proved now that only people decide, so nobody is asked and nothing is released. Nothing ran. Tell "
+    "the user that the cluster's admission policies need an administrator, and try again later.",
+)
+
+_log = Log(__name__)
+
+Announce = Callable[[str, str], None]
+"""Tells people: (EnforcementLost, EnforcementRestored, Rewound or RewindAcknowledged; words)."""
+
+
+class Enforcement:
+    """The check of one replica; a `hitl_operator.standing.Standing`.
+
+    Args:
+        api: as the operator.
+        shipped: what differs in this installation.
+        metrics: where gaps are counted.
+        announce: tells people when it is lost and regained.
+        clock: aware UTC times, for people.
+        monotonic: seconds, for the grace.
+    """
+
+    def __init__(
+        self,
+        api: KubeAPI,
+        shipped: Shipped = DEFAULT,
+        *,
+        metrics: EnforcementMetrics | None = None,
+        announce: Announce = lambda _reason, _words: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._namespace = shipped.namespace
+        self._guards = Guards(api, guards(admission(shipped), crds()))
+        self._probe = Probe(api, shipped.namespace, shipped.operator, clock=clock)
+        self._shared = SharedRecord(api, shipped.namespace)
+        self._metrics = EnforcementMetrics() if metrics is None else metrics
+        self._announce = announce
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lost: Lost | None = _LOST
+        self._told: Lost | None = _LOST
+        self._why = ""
+        self._record = Record()
+        self._highest = rewind.Highest()
+        self._back: Back | None = None
+        self._refused_since: float | None = None
+        self._marks_tried: Mapping[str, Mark] = {}
+        self._confirmed = self._wanted = 0
+        self._confirming: asyncio.Task[None] | None = None
+        self._trust_memory = True
+        self._wake = asyncio.Event()
+        self.is_known = asyncio.Event()
+        """Set after the first look: from then on `lost` says more than that nobody has looked."""
+
+    @property
+    def lost(self) -> Lost | None:
+        """As `Standing.lost`."""
+        return self._lost
+
+    @property
+    def stands(self) -> bool:
+        """Whether votes count now."""
+        return self._lost is None
+
+    @property
+    def since(self) -> datetime | None:
+        """From when on the checks have stood, as far as all replicas know together; None while they do not."""
+        return self._record.since if self._record.stands else None
+
+    @property
+    def record(self) -> Record:
+        """What the replicas know together, as this one read or wrote it last."""
+        return self._record
+
+    async def run(self, settling: Settling) -> None:
+        """Watch, look and try until cancelled. What fails is tried again."""
+        async with asyncio.TaskGroup() as tasks:
+            for kind in KINDS:
+                tasks.create_task(self._follow(kind).run())
+            tasks.create_task(self._keep_looking(settling))
+
+    async def vouch(self, request: ApprovalRequest) -> Lost | None:
+        """As `Standing.vouch`: whether nobody could forge what is written in this picture.
+
+        Costs nothing for a picture that was vouched for before; several that wait share one look.
+        """
+        status = request.status
+        if not (status.decisions or status.notes or status.verified or status.conditions):
+            return None  # nobody has written anything
+        version = int(request.version)
+        while self._lost is None and self._confirmed < version:
+            self._wanted = max(self._wanted, version)
+            if self._confirming is None:
+                self._confirming = asyncio.create_task(self._confirm())
+            try:
+                await asyncio.shield(self._confirming)
+            except ApiError as error:
+                raise Unavailable(ENFORCEMENT_LOST, f"the admission policies cannot be read: {error}") from error
+        return self._lost
+
+    async def look(self, settling: Settling) -> None:
+        """Look once, and do what follows from it. Conflict: another replica wrote first; ApiError, StoreUnavailable."""
+        loaded = await self._shared.load()
+        before = self._highest.before()
+        served = await self._guards.look()
+        versions = served.listed.versions
+        back = self._highest.take(before, versions) or self._back or rewind.behind(loaded.record, versions)
+        self._back = None
+        self._metrics.show(served.problems, [guard.key for guard in self._guards.all])
+        broken = next((served.problems[guard.key] for guard in self._guards.vital if guard.key in served.problems), "")
+        let_through = "" if broken else await self._tried(served)
+        now = self._clock()
+
+        record = replace(loaded.record, confirmed=max(loaded.record.confirmed, self._confirmed))
+        if back is not None:
+            record = rewound(record, back, now)
+        elif record.rewound is not None and rewind.is_acknowledgement(loaded.annotation):
+            record = acknowledged(record, loaded.annotation)
+        if record.rewound is not None:
+            self._confirmed, self._trust_memory = 0, False
+        if not served.listed.untouched_since(record.marks):
+            # Compared with the marks, not with what this release ships: while releases change, two of them look.
+            record = lost(record, broken or "a guard was changed or replaced, and put back", now)
+        elif let_through:
+            record = lost(record, let_through, now)
+
+        waits = GRACE if self._refused_since is None else GRACE - (self._monotonic() - self._refused_since)
+        may_stand = not broken and not let_through and waits <= 0 and record.rewound is None
+        if may_stand and not record.stands:
+            record = await self._swept(record, served, settling)
+        if record.stands:
+            seen = max(versions.values())
+            record = found_standing(record, now, seen=seen) if _is_old(record, now) else record
+        if not _same(record, loaded.record):
+            await self._shared.save(loaded, record)
+            self._tell(before=loaded.record, after=record)
+        self._record = record
+        if record.rewound is not None:
+            self._set(rewind.lost(record), f"REWOUND; {rewind.how_to_acknowledge(self._namespace)}", settling)
+        elif may_stand:
+            self._set(None, "", settling)
+        else:
+            why = (
+                broken or let_through or f"forged writes have been refused for too short a time, {waits:.0f} s are left"
+            )
+            self._set(_LOST, why, settling)
+        self.is_known.set()
+
+    async def _tried(self, served: Served) -> str:
+        """Why a forged write was let through; empty where all were refused. Notes since when they are."""
+        if served.marks != self._marks_tried:
+            self._marks_tried, self._refused_since = dict(served.marks), None
+        why = await self._probe.refused()
+        if why:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = self._monotonic()
+        return why
+
+    async def _swept(self, record: Record, served: Served, settling: Settling) -> Record:
+        """The record of checks that stand again, once nothing is open any more that was written in the gap."""
+        gap = record.gaps[-1].why if record.gaps else "nothing is known of the time before"
+        why = f"something was written in it while the API server's checks did not provably stand ({gap}); ask again"
+        clean = await sweep(self._api, settling, confirmed=record.confirmed, why=why, trust_memory=self._trust_memory)
+        self._trust_memory = True
+        return regained(record, served.marks, self._clock(), clean=clean)
+
+    async def _confirm(self) -> None:
+        """Read the guards once more, for all who wait. They are untouched: nobody could forge what was seen so far."""
+        try:
+            target = self._wanted
+            before = self._highest.before()
+            listed = await self._guards.list()
+            if back := self._highest.take(before, listed.versions):
+                self._back, self._confirmed = back, 0
+            if back is None and listed.untouched_since(self._record.marks):
+                self._confirmed = max(self._confirmed, target)
+            else:
+                self._lost = _LOST
+                self._wake.set()
+        finally:
+            self._confirming = None
+
+    async def _keep_looking(self, settling: Settling) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self.look(settling)
+            except Conflict:
+                continue  # another replica wrote first
+            except (ApiError, StoreUnavailable, Unavailable) as error:
+                self._trouble(error, settling)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY if self.stands else _LOOK_SOON):
+                    await self._wake.wait()
+
+    def _trouble(self, error: HitlError, settling: Settling) -> None:
+        """It could not be told. What stood stands until it can: each vote asks for a look of its own."""
+        _log.error("enforcement-not-checked", problem=error)
+        if not isinstance(error, StoreUnavailable):
+            self._set(_LOST, str(error), settling)
+
+    def _set(self, now: Lost | None, why: str, settling: Settling) -> None:
+        was, self._lost = self._told, now
+        self._told = now
+        self._metrics.standing.set(1 if now is None else 0)
+        if why and why != self._why:
+            _log.error("enforcement-not-standing", why=why, mend=_MEND)
+        self._why = why
+        if was != now:
+            _log.warning("enforcement", stands=now is None)
+            settling.look_at_all()
+
+    def _tell(self, *, before: Record, after: Record) -> None:
+        """Only who wrote it tells it, so that people hear it once."""
+        if after.rewound is not None and before.rewound is None:
+            words = (
+                f"the API server served version {after.rewound.served} after {after.rewound.seen}; nothing is released"
+            )
+            self._announce("Rewound", f"{words} until: {rewind.how_to_acknowledge(self._namespace)}")
+        if before.rewound is not None and after.rewound is None:
+            _log.warning("rewind-acknowledged", words=after.acknowledgement)
+            self._announce("RewindAcknowledged", after.acknowledgement)
+        if before.stands and not after.stands:
+            self._metrics.gaps.inc()
+            self._announce("EnforcementLost", f"{after.gaps[-1].why}; {_MEND}")
+        if after.stands and not before.stands:
+            self._announce("EnforcementStands", "forged writes are refused, everything is as shipped; votes count")
+
+    def _follow(self, kind: str) -> Reflector[Touched]:
+        names = self._guards.names(kind)
+
+        def keep(found: dict[str, Any]) -> Touched | None:
+            metadata = found["metadata"]
+            return touched(metadata) if metadata["name"] in names else None
+
+        def changed(_key: object, _was: object, _now: object) -> None:
+            self._wake.set()
+
+        return Reflector(self._api, collection(kind), keep=keep, on_change=changed, metadata_only=True)
+
+
+def _is_old(record: Record, now: datetime) -> bool:
+    return record.checked is None or now - record.checked >= _WRITE_EVERY
+
+
+def _same(record: Record, stored: Record) -> bool:
+    """Whether there is nothing to write; what was confirmed waits for something else to write, `checked` at last."""
+    return record.stands and replace(record, confirmed=stored.confirmed) == stored
