@@ -1,7 +1,11 @@
 """The hub's share of the metrics of DESIGN 13: base units, bounded labels, never a user, a request or an argument."""
 
+from collections import Counter as Counted
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from hitl.kube.policy_conditions import Accepted
 from hitl.tracing import Traces, trace_id_of
 
 # Half a second up to a day: people answer within minutes, timeouts go up to days.
@@ -42,6 +46,10 @@ class HubMetrics:
         self.oldest_pending = self._gauge("oldest_pending_seconds", "Age of the oldest request that waits; 0: none.")
         self.config_age = self._gauge("config_age_seconds", "Since the config in force was read.")
         self.config_invalid = self._gauge("config_invalid", "1 while what is written does not compile.")
+        self.policies = self._gauge("policies", "Policies and tool servers, by the reason of Accepted.", "reason")
+        self.policies_strict = self._gauge(
+            "policies_strict", "Those that stayed invalid too long, so that what ran unasked asks a person."
+        )
         self.unmanned = self._gauge("policy_unmanned", "1 for a policy that names a group nobody is in.", "policy")
         self.refused_callers = self._counter(
             "callers_refused_total", "Calls of sidecars that were refused before anything was read.", "reason"
@@ -57,6 +65,14 @@ class HubMetrics:
         """One value, with the trace that it belongs to as its exemplar; scraped as OpenMetrics it is shown."""
         trace = trace_id_of(traceparent)
         histogram.observe(max(0.0, seconds), {"trace_id": trace} if trace else None)
+
+    def count_policies(self, reasons: Iterable[str], *, strict: int) -> None:
+        """What became of each policy and tool server, and how many of them hold up what ran unasked."""
+        counts = Counted(reasons)
+        for reason in Accepted:
+            self.policies.labels(reason.value).set(counts[reason.value])
+        self.policies_strict.set(strict)
+        self.config_invalid.set(1 if counts.total() > counts[Accepted.VALID.value] else 0)
 
     def serve(self, port: int) -> int:
         """Serve ``/metrics`` on loopback; returns the port, a free one for 0."""

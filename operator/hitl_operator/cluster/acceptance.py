@@ -1,0 +1,308 @@
+"""Which resources are in force, and what each is told: pure; everything that is looked at comes in (SECURITY C6, H1).
+
+Each resource is judged alone first, then beside the others. What is not accepted changes nothing for its pods: the
+generation that was accepted before stays in force, and where none ever was, the pods go by what everybody else says, as
+they did before. Left standing for `invalidGrace` it makes what runs unasked ask a person, for exactly the pods that it
+was written for. What a baseline forbids is left out of what is in force, because whoever runs the cluster has said so;
+everything else in that policy goes on binding.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from hitl.errors import InvalidPolicy, Problem
+from hitl.kube.policy_conditions import Accepted
+from hitl.policy.config import FORBIDDEN, together
+from hitl.policy.parsing_reader import Problems, Reader
+from hitl.policy.parsing_sections import read_selector
+from hitl.policy.settings import Settings
+from hitl.policy.spec import PodSelector, Policy
+from hitl.policy.verdicts import SecondFactor
+from hitl_operator.cluster import accepted_words
+from hitl_operator.cluster.policy_resources import Key, Resource, missing_factors, parse, read
+from hitl_operator.sources import Entry, Floor, Generation
+
+ALL_FACTORS: Final = frozenset((SecondFactor.ANY, SecondFactor.HARDWARE))
+
+
+@dataclass(frozen=True, slots=True)
+class LastGood:
+    """What was accepted last of one resource, by its uid.
+
+    Attributes:
+        generation, spec: the accepted ones.
+        invalid_since: since when what is written is not accepted; None: it is.
+    """
+
+    generation: int
+    spec: Mapping[str, Any]
+    invalid_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one resource.
+
+    Attributes:
+        entry: what is in force of it; None: nothing.
+        reason: of the condition Accepted, which is True for Valid alone.
+        message: of that condition.
+        good: what is to be remembered as accepted last; None: nothing ever was.
+        floor: the pods that ask people about everything because of it, once its grace is over.
+        strict_at: when that will be; None where it never will.
+    """
+
+    resource: Resource
+    entry: Entry | None
+    reason: Accepted
+    message: str
+    good: LastGood | None = None
+    floor: Floor | None = None
+    strict_at: datetime | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether what is written is in force as it is written."""
+        return self.reason is Accepted.VALID
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What becomes of all of them: the generation in force, and an outcome for each."""
+
+    generation: Generation
+    outcomes: Mapping[Key, Outcome]
+
+    @property
+    def next_change(self) -> datetime | None:
+        """When something changes although nobody writes anything."""
+        waiting = [each.strict_at for each in self.outcomes.values() if each.strict_at and each.floor is None]
+        return min(waiting, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one spec means: an entry, or every problem. Not both."""
+
+    entry: Entry | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+class Readings:
+    """Remembers what each spec means, so that a change costs the reading of what changed, and so that what did not
+    change stays the very same `Entry`.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Reading] = {}
+        self._used: set[tuple[Any, ...]] = set()
+
+    def of(self, resource: Resource) -> Reading:
+        """What is written."""
+        return self._remembered((*resource.content, resource.foreign), lambda: _reading(resource))
+
+    def of_good(self, resource: Resource, good: LastGood) -> Reading:
+        """What was accepted last; problems where this release no longer understands it."""
+        if good.generation == resource.generation:
+            return self.of(resource)
+        older = replace(resource, generation=good.generation, spec=good.spec, foreign=())
+        return self._remembered((*older.content, ()), lambda: _reading(older))
+
+    def without(self, entry: Entry, paths: tuple[str, ...]) -> Entry:
+        """An entry as it is without these parts, each of which only relaxes."""
+        made = self._remembered(
+            (entry.uid, entry.generation, "without", paths), lambda: Reading(_without(entry, paths))
+        )
+        assert made.entry is not None, "it is made of one that was read"
+        return made.entry
+
+    def sweep(self) -> None:
+        """Forget what was not asked for since the last time."""
+        self._known = {key: reading for key, reading in self._known.items() if key in self._used}
+        self._used.clear()
+
+    def _remembered(self, key: tuple[Any, ...], make: Any) -> Reading:
+        self._used.add(key)
+        known: Reading | None = self._known.get(key)
+        if known is None:
+            known = self._known[key] = make()
+        return known
+
+
+def accept(
+    resources: Iterable[Resource],
+    good: Mapping[str, LastGood],
+    *,
+    readings: Readings,
+    settings: Settings,
+    now: datetime,
+    factors: frozenset[SecondFactor] = ALL_FACTORS,
+) -> Acceptance:
+    """Decide about all resources at once.
+
+    Args:
+        resources: every resource as it is written now; what is in force is complete only if they are (H1).
+        good: what was accepted last, by uid.
+        readings: what was read before.
+        settings: of the operator.
+        now: decides whose grace is over.
+        factors: the second factors that people can show here.
+    """
+    ordered = sorted(resources, key=lambda each: (each.created, each.key))
+    drafts = {each.key: _Draft.of(each, good.get(each.uid), readings, factors) for each in ordered}
+    baseline = [draft.parsed for draft in drafts.values() if draft.resource.kind == "ClusterAgentPolicy"]
+    for draft in drafts.values():
+        if draft.resource.kind == "AgentPolicy":
+            draft.obey([each for each in baseline if each is not None], readings)
+    _keep_apart(drafts.values())
+    outcomes = {key: draft.outcome(settings, now) for key, draft in sorted(drafts.items())}
+    entries = tuple(each.entry for each in outcomes.values() if each.entry is not None)
+    floors = tuple(each.floor for each in outcomes.values() if each.floor is not None)
+    readings.sweep()
+    return Acceptance(Generation(entries, settings, floors), outcomes)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """One resource while it is being judged.
+
+    Attributes:
+        entry: what would be in force of it.
+        reason, problems: why it is not accepted as written; Valid and none.
+        dropped: paths that a baseline forbids, left out of `entry`.
+    """
+
+    resource: Resource
+    good: LastGood | None
+    entry: Entry | None
+    last: Entry | None
+    reason: Accepted = Accepted.VALID
+    problems: tuple[Problem, ...] = ()
+    dropped: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(
+        cls, resource: Resource, good: LastGood | None, readings: Readings, factors: frozenset[SecondFactor]
+    ) -> "_Draft":
+        """Judge it alone."""
+        written = readings.of(resource)
+        # A last good generation newer than what is written was accepted by a replica that saw more; not used here.
+        usable = good if good is not None and good.generation <= resource.generation else None
+        last = readings.of_good(resource, usable).entry if usable is not None else None
+        draft = cls(resource, usable, written.entry, last)
+        if written.entry is None:
+            draft.refuse(Accepted.INVALID, written.problems)
+            return draft
+        policy = written.entry.policy
+        missing = missing_factors(policy, factors) if policy is not None else ()
+        if missing:
+            draft.refuse(Accepted.FACTOR_UNAVAILABLE, missing)
+        return draft
+
+    @property
+    def parsed(self) -> Policy | None:
+        """The policy that would be in force."""
+        return self.entry.policy if self.entry is not None else None
+
+    def refuse(self, reason: Accepted, problems: Sequence[Problem]) -> None:
+        """It is not accepted as written; what was accepted before is in force."""
+        self.reason, self.problems, self.entry = reason, tuple(problems), self.last
+
+    def obey(self, baseline: Sequence[Policy], readings: Readings) -> None:
+        """Leave out what a baseline forbids (SECURITY A7)."""
+        forbidden = _forbidden(self.parsed, baseline)
+        if forbidden and self.reason is Accepted.VALID:
+            self.refuse(Accepted.CONFLICTED, forbidden)
+            forbidden = _forbidden(self.parsed, baseline)
+        if forbidden:
+            assert self.entry is not None, "what is forbidden is in it"
+            self.dropped = tuple(problem.path for problem in forbidden)
+            self.entry = readings.without(self.entry, self.dropped)
+
+    def outcome(self, settings: Settings, now: datetime) -> Outcome:
+        """What becomes of it, now that it was judged beside the others."""
+        resource = self.resource
+        if self.reason is Accepted.VALID:
+            assert self.entry is not None, "it was read"
+            words = accepted_words.valid(self.entry.parsed)
+            return Outcome(resource, self.entry, self.reason, words, LastGood(resource.generation, resource.spec))
+        since = (self.good.invalid_since or now) if self.good is not None else resource.created
+        kept = replace(self.good, invalid_since=since) if self.good is not None else None
+        is_written = self.entry is not None and self.entry.generation == resource.generation
+        strict_at = since + timedelta(seconds=settings.invalid_grace)
+        is_strict = now >= strict_at and not is_written
+        standing = accepted_words.standing(
+            self.entry.generation if self.entry is not None else None,
+            resource.generation,
+            asking=accepted_words.asking(strict_at, begun=is_strict),
+            dropped=self.dropped,
+        )
+        return Outcome(
+            resource,
+            self.entry,
+            self.reason,
+            f"{accepted_words.invalid(self.problems)}. {standing}",
+            kept,
+            self._floor() if is_strict else None,
+            None if is_written else strict_at,
+        )
+
+    def _floor(self) -> Floor:
+        policy = self.parsed
+        selector = policy.pod_selector if policy is not None else _selector_of(self.resource)
+        return Floor(self.resource.namespace, selector)
+
+
+def _reading(resource: Resource) -> Reading:
+    try:
+        return Reading(Entry(resource.kind, **resource.metadata, spec=resource.spec, parsed=read(resource)))
+    except InvalidPolicy as error:
+        return Reading(problems=error.problems)
+    except Exception as error:  # noqa: BLE001 - one policy that we stumble over must not take all others out of force
+        stumbled = f"cannot be read, by a defect of this release ({type(error).__name__}: {error}); please report it"
+        return Reading(problems=(Problem("spec", stumbled),))
+
+
+def _forbidden(policy: Policy | None, baseline: Sequence[Policy]) -> tuple[Problem, ...]:
+    if policy is None or not any(each.forbid for each in baseline):
+        return ()
+    return tuple(problem for problem in together([policy, *baseline]) if problem.code == FORBIDDEN)
+
+
+def _without(entry: Entry, paths: tuple[str, ...]) -> Entry:
+    """The same without what stands at these paths: ``spec.KEY`` and ``spec.rules[N].KEY``."""
+    spec: dict[str, Any] = dict(entry.spec)
+    for path in paths:
+        place, _, key = path.rpartition(".")
+        if place == "spec":
+            spec.pop(key, None)
+        else:
+            number = int(place.removeprefix("spec.rules[").removesuffix("]"))
+            rules = list(spec["rules"])
+            rules[number] = {name: value for name, value in rules[number].items() if name != key}
+            spec["rules"] = rules
+    metadata = {"name": entry.name, "namespace": entry.namespace, "uid": entry.uid, "generation": entry.generation}
+    return replace(entry, spec=spec, parsed=parse(entry.kind, metadata, spec))
+
+
+def _keep_apart(drafts: Iterable[_Draft]) -> None:
+    """Of two resources that are one to the gate the one that is there for longer stays (SECURITY A4)."""
+    by_namespace: dict[str, list[_Draft]] = {}
+    for draft in drafts:
+        if draft.entry is not None:
+            by_namespace.setdefault(draft.resource.namespace, []).append(draft)
+    for found in by_namespace.values():
+        parsed = [draft.entry.parsed for draft in found if draft.entry is not None]
+        for problem in together(parsed):
+            found[problem.document].reason = Accepted.CONFLICTED
+            found[problem.document].problems = (problem,)
+            found[problem.document].entry = None
+
+
+def _selector_of(resource: Resource) -> PodSelector:
+    """The pods that a resource nobody can read was meant for; all of them where not even that can be told."""
+    problems = Problems()
+    selector = read_selector(Reader(resource.spec, "spec", problems))
+    return PodSelector() if problems.found else selector
