@@ -98,6 +98,7 @@ class Transport:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(patience):
                     response = await stack.enter_async_context(self._request(call, await self._headers(call)))
+                    stack.callback(_hang_up, response)
                     if response.status >= 400:
                         raise self._refused(response.status, await self._read(response, call), call)
                 patience = idle
@@ -240,6 +241,12 @@ def _socket(address: Any) -> socket.socket:
         if hasattr(socket, name):  # not everywhere, and a bonus
             made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return made
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """End the connection of an answer that would go on. To say goodbye over TLS first would outlast loop and program."""
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
 
 
 def _seconds_to_wait(response: aiohttp.ClientResponse) -> float:
