@@ -67,7 +67,9 @@ def staged(folder: Path, say: Callable[[str], None], clock: Callable[[], float] 
         stands(f"operator replicas {' and '.join(REPLICAS)}, ready; {cluster.leader()} holds the Lease")
         world = World(folder / "world")
         world.build()
-        stage = Stage(cluster, replicas, tuple(_pods(cluster, replicas, processes, world, folder)), world, _policies())
+        stage = Stage(
+            cluster, replicas, tuple(_pods(cluster, replicas, processes, world, folder)), world, demo_policies()
+        )
         for text in stage.policies.values():
             stage.apply(text)
         for pod in stage.pods:
@@ -87,7 +89,7 @@ def _pods(cluster: Cluster, replicas: Replicas, processes: Processes, world: Wor
         yield AgentPod(name, uid, cluster=cluster, hubs=hubs, processes=processes, world=world.folder, folder=home)
 
 
-def _policies() -> dict[str, str]:
+def demo_policies() -> dict[str, str]:
     """The policy and tool servers that `hitl demo` uses on one machine."""
     shipped = resources.files("hitl_cli.demo") / "policies"
     return {name: (shipped / name).read_text() for name in ("shop.yaml", "tools.yaml")}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from control_plane.demo.cluster import Cluster
 from control_plane.demo.objects import NAMESPACE, agent_objects, people_objects
+from control_plane.demo.stage import AUTHOR, demo_policies
 from control_plane.installing import applied
 from control_plane.running import ControlPlane
 
@@ -46,3 +47,14 @@ def test_the_demonstration_s_reviewers_may_decide_and_its_author_may_not(
     assert [may(f"{name}@example.com", *confirm) for name in ("ana", "bo", "pat")] == ["yes", "yes", "no"]
     write = ("create", "agentpolicies.hitl.dev")
     assert [may(f"{name}@example.com", *write) for name in ("ana", "bo", "pat")] == ["no", "no", "yes"]
+
+
+def test_the_demonstration_s_policies_are_taken_from_their_author(
+    full_control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    """What `hitl demo` uses on one machine stands on a cluster as it is, applied by somebody who may not relax."""
+    cluster = Cluster(full_control_plane, tmp_path)
+    applied(full_control_plane, *agent_objects(2), *people_objects())
+    for text in demo_policies().values():
+        done = cluster.kubectl_of(AUTHOR, "apply", "-f", "-", stdin=text)
+        assert done.returncode == 0, done.stderr
