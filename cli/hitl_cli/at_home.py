@@ -98,7 +98,7 @@ class HomePlace:
         return read_reviewers(self.home.reviewers)
 
     @asynccontextmanager
-    async def open(self, *, viewed: bool = True) -> AsyncIterator[Desk]:  # noqa: ARG002 - looking costs nothing here
+    async def open(self, *, viewed: bool = True, follows: bool = False) -> AsyncIterator[Desk]:  # noqa: ARG002 - costs nothing here
         from hitl.stores.sqlite import SQLiteStore  # noqa: PLC0415 - start-up: a cluster never needs it
 
         async with SQLiteStore.open(self.home.need_database(), clock=self.now) as store:

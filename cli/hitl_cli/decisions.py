@@ -45,14 +45,14 @@ async def _read(session: Session, choice: Choice) -> tuple[list[ApprovalRequest]
 
 
 async def _record(session: Session, reviewer: Reviewer, request: ApprovalRequest, wish: Wish) -> Recorded:
-    async with session.place.open(viewed=False) as desk:
+    async with session.place.open(viewed=False, follows=True) as desk:
         return await reviewer.record(desk.store, request, wish)
 
 
 async def _record_all(
     session: Session, choice: Choice, reviewer: Reviewer, requests: Sequence[ApprovalRequest], wish: Wish
 ) -> list[Answer]:
-    async with session.place.open(viewed=False) as desk:
+    async with session.place.open(viewed=False, follows=True) as desk:
         return await asyncio.gather(
             *(
                 _one_of_many(reviewer, desk.store, each, wish, skip=_reason_to_skip(choice, each, requests[0]))

@@ -52,7 +52,7 @@ def leave(session: Session, ask: Ask) -> Exit:
 
 
 async def _left(session: Session, ask: Ask) -> tuple[ApprovalRequest, bool]:
-    async with session.place.open() as desk:
+    async with session.place.open(follows=True) as desk:
         request = chosen(await desk.around([ask.name]), ask.name, session.place)
         voter = await desk.voter([request], ask.verb)
         reviewer = Reviewer(session.place, voter, session.now)

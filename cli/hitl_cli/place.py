@@ -116,8 +116,8 @@ class Place(Protocol):
         """Lines on a vote that nobody has looked at yet: why, and what to do."""
         ...
 
-    def open(self, *, viewed: bool = True) -> AbstractAsyncContextManager[Desk]:
-        """Open it. `viewed` False: nobody will be asked who looks."""
+    def open(self, *, viewed: bool = True, follows: bool = False) -> AbstractAsyncContextManager[Desk]:
+        """Open it. `viewed` False: nobody will be asked who looks; `follows`: changes will be watched."""
         ...
 
     async def in_force(self, agent: Agent, *, labels_known: bool) -> "InForce":

@@ -79,7 +79,7 @@ class _Look:
 
 
 async def _list(session: Session, wish: _Wish, *, watch: bool) -> None:
-    async with session.place.open() as desk:
+    async with session.place.open(follows=watch) as desk:
         if watch:
             await session.screen.repaint(_pages(session, wish, desk))
             return

@@ -10,9 +10,10 @@ from hitl.stores.kubernetes import KubernetesStore
 
 
 @asynccontextmanager
-async def opened(access: Access) -> AsyncIterator[tuple[KubeAPI, KubernetesStore]]:
-    """Both, closed at the end of the block."""
-    async with KubeAPI.open(access, user_agent=f"kubectl-hitl/{__version__}") as api:
+async def opened(access: Access, *, follows: bool) -> AsyncIterator[tuple[KubeAPI, KubernetesStore]]:
+    """Both, closed at the end of the block. `follows`: changes will be watched; else it starts faster."""
+    client = KubeAPI.open if follows else KubeAPI.brief
+    async with client(access, user_agent=f"kubectl-hitl/{__version__}") as api:
         store = KubernetesStore(api)
         try:
             yield api, store

@@ -100,8 +100,8 @@ class ClusterPlace:
         return [f"Next: {self.hint('doctor')}"]
 
     @asynccontextmanager
-    async def open(self, *, viewed: bool = True) -> AsyncIterator[ClusterDesk]:
-        async with opened(self.access) as (api, store):
+    async def open(self, *, viewed: bool = True, follows: bool = False) -> AsyncIterator[ClusterDesk]:
+        async with opened(self.access, follows=follows) as (api, store):
             desk = ClusterDesk(self, api, store)
             if viewed:
                 desk.expect_viewer()

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import orjson
 
 from hitl.kube.access import Access
-from hitl.kube.transport import Transport, connected
+from hitl.kube.transport import Transport
 
 JSON: Final = "application/json"
 # What `keep` of a reflector needs of pods and namespaces is their metadata; this spares both sides the rest.
@@ -59,7 +59,22 @@ class KubeAPI:
         Raises:
             InvalidInput: the access cannot be used: certificates that do not fit, a plugin that fails.
         """
+        from hitl.kube.sessions import connected  # noqa: PLC0415 - aiohttp is for those who stay: see `brief`
+
         async with connected(access, user_agent=user_agent, deadline=deadline, connections=connections) as transport:
+            yield cls(transport)
+
+    @classmethod
+    @asynccontextmanager
+    async def brief(cls, access: Access, *, user_agent: str = "hitl", deadline: float = 10.0) -> AsyncIterator[Self]:
+        """The same for a program that is gone in a moment: starts in a tenth of the time, and cannot watch.
+
+        Raises:
+            InvalidInput: as `open`.
+        """
+        from hitl.kube.brief import connected  # noqa: PLC0415 - as above, the other way round
+
+        async with connected(access, user_agent=user_agent, deadline=deadline) as transport:
             yield cls(transport)
 
     def server_time(self) -> datetime | None:

@@ -1,0 +1,143 @@
+"""HTTP to one API server over aiohttp: many calls at once, watches, connections that notice a peer that is gone."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+import aiohttp
+from multidict import CIMultiDict
+
+from hitl.kube.access import Access
+from hitl.kube.transport import CONNECT, LARGEST_ANSWER, Answer, Call, Headers, Transport
+
+# Bytes. One object, in a watch's line, is 1.5 MiB in etcd.
+_LARGEST_LINE: Final = 8 << 20
+# Seconds. The API server keeps an idle connection for 90; a write on one that it is about to close would be lost.
+_KEEP_ALIVE: Final = 45.0
+# Seconds until a peer that is gone without a word is noticed: 15 + 3 probes of 5, as client-go's HTTP/2 pings do.
+_SILENT, _PROBE, _PROBES = 15, 5, 3
+
+
+class SessionTransport(Transport):
+    """Over one aiohttp session.
+
+    A connection that the server closed while nobody used it is the rule, not an error: aiohttp tries a GET, PUT or
+    DELETE once more on a new one.
+    """
+
+    def __init__(
+        self, access: Access, session: aiohttp.ClientSession, tls: ssl.SSLContext | None, *, deadline: float
+    ) -> None:
+        super().__init__(access, deadline=deadline)
+        self._session = session
+        self._options: dict[str, Any] = {"ssl": tls if tls is not None else False, "allow_redirects": False}
+        if access.proxy:
+            self._options["proxy"] = access.proxy
+        if access.tls_server_name:
+            self._options["server_hostname"] = access.tls_server_name
+
+    async def lines(
+        self, path: str, params: Mapping[str, str], *, accept: str, idle: float
+    ) -> AsyncGenerator[bytes, None]:
+        """The lines of an answer that goes on; silence for longer than `idle` seconds is StoreUnavailable.
+
+        Each wait has a timeout of its own, so that one step after the other may be taken by different tasks.
+        """
+        call = Call("GET", path, params, accept=accept)
+        patience = self._deadline
+        try:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(patience):
+                    response = await stack.enter_async_context(self._request(call, await self._headers(call)))
+                    stack.callback(_hang_up, response)
+                    if response.status >= 400:
+                        raise self._refused(response.status, await self._read(response, call), call)
+                patience = idle
+                rest = b""
+                while True:
+                    async with asyncio.timeout(patience):
+                        chunk = await response.content.readany()
+                    if not chunk:
+                        return
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > _LARGEST_LINE:
+                        raise self._unavailable(call, f"sent a line of over {_LARGEST_LINE >> 20} MiB")
+                    for line in filter(None, whole):
+                        yield line
+        except TimeoutError:
+            raise self._unavailable(call, f"was silent for {patience:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unavailable(call, _words(error)) from error
+
+    async def _exchange(self, call: Call, headers: Headers) -> Answer:
+        try:
+            async with self._request(call, headers) as response:
+                body = await self._read(response, call)
+                found = response.headers
+                return Answer(response.status, body, found.get("Date", ""), found.get("Retry-After", ""))
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unavailable(call, _words(error)) from error
+
+    def _request(self, call: Call, headers: Headers) -> Any:
+        url = f"{self._access.server}{call.path}"
+        return self._session.request(
+            call.method, url, params=call.params, headers=CIMultiDict(headers), data=call.document, **self._options
+        )
+
+    async def _read(self, response: aiohttp.ClientResponse, call: Call) -> bytes:
+        found = bytearray()
+        async for chunk in response.content.iter_any():
+            found += chunk
+            if len(found) > LARGEST_ANSWER:
+                raise self._unavailable(call, f"answered more than {LARGEST_ANSWER >> 20} MiB; ask for fewer at once")
+        return bytes(found)
+
+
+@asynccontextmanager
+async def connected(
+    access: Access, *, user_agent: str, deadline: float, connections: int
+) -> AsyncIterator[SessionTransport]:
+    """A transport for as long as the block lasts. InvalidInput: the access cannot be used."""
+    tls = await asyncio.to_thread(access.tls)
+    connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEP_ALIVE, socket_factory=_socket)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
+        headers={"User-Agent": user_agent},
+        cookie_jar=aiohttp.DummyCookieJar(),
+    ) as session:
+        yield SessionTransport(access, session, tls, deadline=deadline)
+
+
+def _socket(address: Any) -> socket.socket:
+    """A socket that notices a peer that is gone; aiohttp hands over what getaddrinfo gave."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", _SILENT), ("TCP_KEEPINTVL", _PROBE), ("TCP_KEEPCNT", _PROBES)):
+        if hasattr(socket, name):  # not everywhere, and a bonus
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """End the connection of an answer that would go on. Goodbyes over TLS may outlast the loop."""
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
+
+
+def _words(error: Exception) -> str:
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError() | ssl.SSLError():
+            return f"cannot be trusted ({error}); see certificate-authority-data in the kubeconfig"
+        case aiohttp.ClientConnectorError():
+            return f"cannot be reached ({error.os_error.strerror or error.os_error}); is it up, and the address right?"
+        case aiohttp.ServerDisconnectedError() | ConnectionResetError() | aiohttp.ClientPayloadError():
+            return "closed the connection"
+    return f"failed: {str(error) or type(error).__name__}"
