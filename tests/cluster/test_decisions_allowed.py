@@ -1,4 +1,4 @@
-"""What people may do on a real API server: decide, remark, show a second factor, and ask beforehand whether they may."""
+"""What people may do on a real API server: decide, remark, show a second factor, and ask whether they may."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from cluster.voting import (
     vote_of,
 )
 from hitl.approvals.requests import Kind
-from hitl.policy.verdicts import Requirement, SecondFactor
+from hitl.policy.verdicts import OnTimeout, Requirement, SecondFactor
 from stores.asking import a_spec
 
 MULTI = a_spec(tier="multi-factor", requirements=(Requirement("leads", approvals=2, any_of=("support-leads",)),))
@@ -129,8 +129,6 @@ async def test_D5_a_second_person_may_stand_in_for_a_second_factor(court: Court)
 
 async def test_late_votes_are_taken_while_a_round_is_left(court: Court) -> None:
     """DESIGN 8: past the deadline of a request that gets one more timeout a vote is in time."""
-    from hitl.policy.verdicts import OnTimeout
-
     request = await court.ask(a_spec(on_timeout=OnTimeout.RETRY), expires=-5)
     await court.vote(ANA, request)
     assert len((await court.look(request))["status"]["decisions"]) == 1

@@ -6,6 +6,7 @@ by an admission policy. Requests are opened by the operator's own user, as the h
 
 import copy
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -31,11 +32,6 @@ Change = Callable[[Json, Json], Json]
 """What somebody wants the status to be: (status as it is, whole request) -> status."""
 
 SERIAL = itertools.count(1)
-OPERATOR_GROUPS: Final = (
-    "system:serviceaccounts",
-    f"system:serviceaccounts:{DEFAULT.namespace}",
-    "system:authenticated",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,11 @@ AGENT = Person(
     ("system:serviceaccounts", "system:serviceaccounts:shop"),
     ("hitl-senior-reviewer",),
 )
-EVERYBODY: Final = (ANA, BO, MIA, JUNIOR, EDITOR, AGENT)
+# The operator's user, to see what it cannot do whatever it may.
+OPERATOR = Person(
+    DEFAULT.operator, ("system:serviceaccounts", f"system:serviceaccounts:{DEFAULT.namespace}", "system:authenticated")
+)
+EVERYBODY: Final = (ANA, BO, MIA, JUNIOR, EDITOR, AGENT, OPERATOR)
 
 # More than any shipped role gives: RBAC stands in nobody's way here, only admission does.
 _WRITES_ANYTHING: Final[Json] = {
@@ -95,7 +95,7 @@ class Court:
 
     def operator(self) -> AbstractAsyncContextManager[KubeAPI]:
         """A client with the operator's own rights."""
-        return self.api(Person(DEFAULT.operator, OPERATOR_GROUPS))
+        return self.api(OPERATOR)
 
     def admin(self) -> AbstractAsyncContextManager[KubeAPI]:
         """A client in system:masters."""
@@ -105,9 +105,31 @@ class Court:
         """Of the requests, of one, or of its status."""
         return path_of(API_VERSION, "approvalrequests", self.namespace, name, part)
 
-    def bind(self, person: Person, *roles: str) -> None:
-        """Give somebody more roles in this namespace."""
-        applied(self.plane, *(_binding(self.namespace, person, role) for role in roles))
+    def let_in(self, person: Person, verbs: Mapping[str, tuple[str, str]]) -> None:
+        """Somebody more, with roles of one right each: name -> (resource, verb)."""
+        roles: list[Json] = [
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": name},
+                "rules": [{"apiGroups": ["hitl.dev"], "resources": [resource], "verbs": [verb]}],
+            }
+            for name, (resource, verb) in verbs.items()
+        ]
+        applied(self.plane, *roles, *(_binding(self.namespace, person, role) for role in person.roles))
+        for resource, verb in verbs.values():
+            name, _, part = resource.partition("/")
+            self.until_allowed(person, verb, name, f"--subresource={part}")
+
+    def until_allowed(self, person: Person, *wish: str) -> None:
+        """Returns when the API server goes by a binding, which it does a moment after it was stored."""
+        until = time.monotonic() + 30
+        kubeconfig = self.plane.kubeconfig(person.name, person.groups)
+        while True:
+            said = self.plane.kubectl("auth", "can-i", *wish, "-n", self.namespace, kubeconfig=kubeconfig)
+            if said.stdout.strip() == "yes":
+                return
+            assert time.monotonic() < until, f"{person.name} may not {' '.join(wish)}: {said.stdout}{said.stderr}"
 
     async def ask(self, spec: RequestSpec | None = None, *, expires: float = 900, status: Json | None = None) -> Json:
         """A pending request, made as the operator makes it: created, then told its deadline (seconds from now)."""
@@ -153,10 +175,12 @@ def a_court(plane: ControlPlane) -> Court:
         for role in (*person.roles, "hitl-test-writes-anything")
     ]
     applied(plane, *bindings)
-    return Court(plane, namespace)
+    court = Court(plane, namespace)
+    court.until_allowed(EVERYBODY[-1], "delete", "ar")  # bindings are taken up in order: the last one came last
+    return court
 
 
-def vote_of(person: Person, request: Json, decision: str = "Approved", **changes: Any) -> Json:
+def vote_of(person: Person, request: Json, decision: str = "Approved", /, **changes: Any) -> Json:
     """A decision as it should be, with `changes`; a value of None leaves the key out."""
     entry = {
         "reviewer": person.name,
@@ -169,11 +193,11 @@ def vote_of(person: Person, request: Json, decision: str = "Approved", **changes
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def note_of(person: Person, request: Json, kind: str = "Extend", n: int = 1, **changes: Any) -> Json:
+def note_of(person: Person, request: Json, kind: str = "Extend", number: int = 1, /, **changes: Any) -> Json:
     """A note as it should be, with `changes`; a value of None leaves the key out."""
     entry = {
         "reviewer": person.name,
-        "n": n,
+        "n": number,
         "requestUID": request["metadata"]["uid"],
         "type": kind,
         **({"minutes": 15} if kind == "Extend" else {}),

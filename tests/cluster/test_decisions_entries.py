@@ -1,0 +1,150 @@
+"""What a decision or a note may not say on a real API server: another request or call, other fields or words."""
+
+import pytest
+
+from cluster.voting import ANA, BO, Change, Court, Person, adding, note_of, proof, refused, vote_of
+from hitl.approvals.requests import Kind
+from stores.asking import a_spec
+
+
+@pytest.mark.parametrize("decision", ["Approved", "Denied"])
+async def test_C1_a_vote_for_another_request_or_call_is_refused(court: Court, decision: str) -> None:
+    """C1: uid and digest are echoed, so that a vote fits the one request that was looked at."""
+    request, other = await court.ask(), await court.ask(a_spec(digest="77" * 32, key="77" * 32))
+    for changes, words in (
+        ({"requestUID": other["metadata"]["uid"]}, "this answers another request"),
+        ({"requestUID": ""}, "this answers another request"),
+        ({"requestUID": None}, "requestUID"),
+        ({"digest": other["spec"]["digest"]}, "this answers another call"),
+        ({"digest": request["spec"]["digest"].upper()}, "this answers another call"),
+        ({"digest": None}, "digest"),
+    ):
+        await refused(court, ANA, request, adding(vote_of(ANA, request, decision, **changes)), words)
+
+
+async def test_C1_a_note_on_another_request_is_refused(court: Court) -> None:
+    """C1: notes echo the uid too."""
+    request, other = await court.ask(), await court.ask()
+    change = adding(note_of(ANA, request, requestUID=other["metadata"]["uid"]), "notes")
+    await refused(court, ANA, request, change, "this answers another request")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"time": "2026-01-01T00:00:00Z"},
+        {"grant": {"uses": 20}},
+        {"verified": True},
+        {"Decision": "Approved"},
+        {"proof": proof("hwk", signature="c2ln")},
+        {"proof": proof("hwk", hardware=True)},
+    ],
+    ids=["a time", "a grant", "a word of the hub", "other capitals", "a signature", "more of a proof"],
+)
+async def test_C1_an_unknown_field_is_refused_by_name(court: Court, changes: dict[str, object]) -> None:
+    """C1, C5: what a decision may not say is not dropped in silence but refused, naming it."""
+    request = await court.ask()
+    entry = vote_of(ANA, request, **changes)
+    named = (entry.get("proof") or changes).keys() - {"type", "factors"} - ({"time"} if "proof" in entry else set())
+    words = f"unknown field in the entry: {', '.join(named)};"
+    await refused(court, ANA.with_factors("hwk"), request, adding(entry), words)
+
+
+async def test_C1_an_unknown_field_of_a_note_is_refused_by_name(court: Court) -> None:
+    """C1: a note has the keys of DESIGN 6 and no others."""
+    request = await court.ask()
+    for key in ("time", "digest", "proof", "groups"):
+        change = adding(note_of(ANA, request, **{key: "2026"}), "notes")
+        await refused(court, ANA, request, change, f"unknown field in the entry: {key};")
+
+
+@pytest.mark.parametrize(
+    ("spec", "decision", "changes", "words"),
+    [
+        ({}, "Denied", {"reason": None, "spec": ("Denied",)}, "wants a reason"),
+        ({}, "Denied", {"reason": "  \u2003 ", "spec": ("Denied",)}, "wants a reason"),
+        ({"tier": "multi-factor"}, "Approved", {"spec": ("MultiFactor",)}, "wants a reason"),
+        ({}, "Approved", {"spec": ("Approved",)}, "wants a reason"),
+        ({}, "Approved", {"category": "Other"}, "A category says why a call was denied"),
+        ({}, "Approved", {"answer": "yes"}, "asks no question"),
+        ({"kind": Kind.QUESTION}, "Approved", {}, "is a question"),
+        ({"kind": Kind.QUESTION}, "Approved", {"answer": 1, "argumentsPatch": {"amount": 1}}, "An edit belongs to"),
+        ({}, "Denied", {"argumentsPatch": {"amount": 1}}, "An edit belongs to"),
+        ({}, "Approved", {"argumentsPatch": {}}, "An edit belongs to"),
+        ({}, "Approved", {"argumentsPatch": {"currency": "usd"}}, "arguments that can be edited here: /amount"),
+        ({}, "Approved", {"argumentsPatch": {"amount": 1, "to": "x"}}, "arguments that can be edited here: /amount"),
+        ({"patchable": ()}, "Approved", {"argumentsPatch": {"amount": 1}}, "arguments that can be edited here: none"),
+        ({}, "Approved", {"argumentsPatch": {"amount": "1" * 7000}}, "longer than 4 KiB"),
+        ({}, "Approved", {"argumentsPatch": {"amount": "€" * 2100}}, "longer than 4 KiB"),
+        ({}, "Approved", {"argumentsPatch": {"amount": [[]] * 33}}, "more than 32 objects and lists"),
+        ({}, "Approved", {"reason": "x" * 2001}, "Too long"),
+        ({}, "Approved", {"decision": "approved"}, "Unsupported value"),
+        ({}, "Approved", {"decision": "Consumed"}, "Unsupported value"),
+    ],
+)  # fmt: skip
+async def test_C1_words_and_edits_are_checked(
+    court: Court, spec: dict[str, object], decision: str, changes: dict[str, object], words: str
+) -> None:
+    """C1, D3: a reason where it is required, a category only of a denial, an edit only of what was shown, and small."""
+    required = changes.get("spec", ())
+    request = await court.ask(a_spec(**spec, reason_required=required))
+    entry = vote_of(ANA, request, decision, **{key: value for key, value in changes.items() if key != "spec"})
+    await refused(court, ANA, request, adding(entry), words)
+
+
+async def test_D3_an_edit_needs_its_own_verb(court: Court) -> None:
+    """C1, D3: approving does not include editing."""
+    only = Person("amy@example.com", ("support-leads",), ("hitl-test-approves-only", "hitl-test-writes-anything"))
+    court.let_in(only, {"hitl-test-approves-only": ("approvalrequests/confirm", "approve")})
+    request = await court.ask()
+    entry = vote_of(only, request, argumentsPatch={"amount": 1})
+    await refused(court, only, request, adding(entry), "you may not edit Confirm calls")
+    await court.vote(only, request, vote_of(only, request))
+
+
+async def test_D3_an_answer_nested_deeper_than_the_operator_reads_is_refused(court: Court) -> None:
+    """I2: what the operator could not read would take the whole request from everybody: 33 levels are too many."""
+    answer: object = "deep"
+    for _ in range(33):
+        answer = [answer]
+    request = await court.ask(a_spec(kind=Kind.QUESTION))
+    await refused(court, ANA, request, adding(vote_of(ANA, request, answer=answer)), "more than 32 objects and lists")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "words"),
+    [
+        ("Extend", {"minutes": None}, "Say by how many minutes"),
+        ("Extend", {"minutes": 0}, "Say by how many minutes"),
+        ("Extend", {"minutes": -5}, "should be greater than or equal to 0"),
+        ("Extend", {"minutes": 10081}, "should be less than or equal to 10080"),
+        ("Escalate", {"minutes": 5}, "Only Extend takes minutes"),
+        ("Feedback", {"reason": None}, "The feedback says nothing"),
+        ("Feedback", {"reason": " "}, "The feedback says nothing"),
+        ("Extend", {"n": 2}, "your next note here is number 1"),
+        ("Extend", {"n": 0}, "should be greater than or equal to 1"),
+        ("Extend", {"n": 9}, "should be less than or equal to 8"),
+        ("Approve", {}, "Unsupported value"),
+    ],
+)
+async def test_C1_notes_are_checked(court: Court, kind: str, changes: dict[str, object], words: str) -> None:
+    """DESIGN 6: minutes belong to Extend, feedback says something, numbers follow on each other, 1 to 8."""
+    request = await court.ask()
+    await refused(court, ANA, request, adding(note_of(ANA, request, kind, **changes), "notes"), words)
+
+
+def beside(**more: list[dict[str, object]]) -> Change:
+    """These entries at once."""
+    return lambda status, _: {**status, **more}
+
+
+async def test_C1_one_entry_at_a_time(court: Court) -> None:
+    """C1: two entries in one write, or a vote with a note, are refused."""
+    request = await court.ask()
+    vote, note = vote_of(ANA, request), note_of(ANA, request)
+    for change in (
+        beside(decisions=[vote], notes=[note]),
+        beside(decisions=[vote, vote_of(BO, request)]),
+        beside(notes=[note, {**note, "n": 2}]),
+    ):
+        await refused(court, ANA, request, change, "write exactly one new decision or note")
