@@ -23,8 +23,10 @@ from control_plane.installing import applied, install
 from control_plane.kubeconfigs import by_token, kubeconfig_of
 from control_plane.running import ControlPlane
 from hitl.errors import HitlError
+from hitl.kube.shipped import admission
 
 PATIENCE = 60.0  # seconds for what takes the cluster one
+DECISIONS = "hitl-decisions"  # the policy that says who decides, and its binding
 LIFE = "1h"  # of a token; the kubelet would renew it; the demonstration is over before that
 
 
@@ -95,6 +97,29 @@ class Cluster:
             timeout=PATIENCE,
             check=False,
         )
+
+    def unguard(self) -> None:
+        """Delete the binding that has the decision policy enforced."""
+        self._kubectl("delete", "validatingadmissionpolicybinding", DECISIONS)
+
+    def guard(self) -> None:
+        """Put it back, exactly as shipped."""
+        applied(self.plane, *(each for each in admission() if each["metadata"]["name"] == DECISIONS))
+
+    def forge_vote(self, forger: str, request: str, reviewer: str) -> None:
+        """Write an approval in the name of `reviewer` as `forger`; tried until the API server takes it."""
+        path = ("approvalrequest", request, "-n", NAMESPACE)
+        shown = json.loads(self._kubectl("get", *path, "-o", "json"))
+        vote = {"reviewer": reviewer, "decision": "Approved", "groups": list(PEOPLE[reviewer][0])}
+        vote |= {"digest": shown["spec"]["digest"], "requestUID": shown["metadata"]["uid"]}
+        body = json.dumps({"status": {"decisions": [vote]}})
+        until = time.monotonic() + PATIENCE
+        while True:
+            tried = self.kubectl_of(forger, "patch", *path, "--subresource=status", "--type=merge", "-p", body)
+            if tried.returncode == 0:
+                return
+            if time.monotonic() > until:
+                raise HitlError(f"the forged vote was refused for {PATIENCE:.0f} s: {tried.stderr.strip()}")
 
     def leader(self) -> str:
         """Who holds the operator's Lease; empty for nobody."""

@@ -14,6 +14,7 @@ HUB_NAME = "hitl-operator.hitl-system.svc"
 PEOPLE = {
     "ana@example.com": (("support",), "hitl-reviewer"),
     "bo@example.com": (("support", "managers"), "hitl-senior-reviewer"),
+    "jun@example.com": (("juniors",), "hitl-reviewer"),
     "pat@example.com": (("platform",), "hitl-policy-author"),
 }
 

@@ -1,5 +1,6 @@
 """What happens: a held call is released exactly once, whatever happens between the approval and the release."""
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from hitl_cli.demo.timeline import Timeline
 ANA, BO = "ana@example.com", "bo@example.com"
 DEADLINE = 60.0  # seconds within which an approved call must have come back, whatever was killed
 AGAIN = ("PENDING", "UNAVAILABLE", "NO ANSWER", "UNKNOWN")  # answers after which an agent asks again
+PAUSE = 0.3  # seconds before an agent asks again
+PAST_THE_LEASE = 13.0  # seconds; a holder whose renewals fail stops after 10
+FIRST_LOOK = 10_000  # cents; smaller refunds belong to the story
 AT_ONCE = 6  # calls in flight when a replica is killed
 MORATORIUM = "  - {name: moratorium, action: Deny, tools: [payments/*], because: no refunds this week}\n"
 
@@ -32,6 +36,7 @@ class Races:
         self.stage = stage
         self.timeline = timeline
         self.wanted: dict[str, Wanted] = {}
+        self._looks = itertools.count(FIRST_LOOK)
         self._took = 0.6  # seconds that `kubectl hitl approve` takes; measured as we go
 
     def scenes(self) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -43,9 +48,12 @@ class Races:
         yield "The policy is tightened while the call waits", self.tightened
         yield "The hub that holds it is stopped, then killed, between approval and release", self.hub_killed
         yield "The leading replica is killed among six calls in flight", self.leader_killed
+        yield "The API server stands still for longer than the Lease", self.server_frozen
+        yield "For a moment nothing guards decisions, and somebody votes in another's name", self.guard_removed
 
     def play(self) -> None:
         """Every race; RaceLost at the first that does not end as it must."""
+        self.until_held(*self.stage.pods)
         for number, (title, race) in enumerate(self.scenes(), start=1):
             self.timeline.scene(number, title)
             race()
@@ -115,7 +123,7 @@ class Races:
         self.approve(ANA, name, exits=(3,))
         self.stage.apply(policy)
         self.timeline.note("and takes it back")
-        self.until_held(pod)
+        self.until_held(*self.stage.pods)
 
     def hub_killed(self) -> None:
         pod, order = self.stage.pods[0], self.refund(600)
@@ -129,6 +137,7 @@ class Races:
         self.settled(pod, order, waiting)
         self.expect(self.answered(pod, order)["outcome"], "ALREADY_RELEASED")
         self.stage.replicas.start(REPLICAS[0])
+        self.until_held(*self.stage.pods)
         self.timeline.note(f"{REPLICAS[0]} is back")
 
     def leader_killed(self) -> None:
@@ -149,7 +158,45 @@ class Races:
         for (pod, order), ref in zip(orders, waiting, strict=True):
             self.settled(pod, order, ref)
         self.stage.replicas.start(leader)
+        self.until_held(*self.stage.pods)
         self.timeline.note(f"{leader} is back; {self.stage.cluster.leader()} holds the Lease")
+
+    def server_frozen(self) -> None:
+        pod, order = self.stage.pods[0], self.refund(800)
+        name = self.opened(pod, order)
+        waiting = self.asked(pod, order)
+        plane, began = self.stage.cluster.plane, time.monotonic()
+        plane.freeze()
+        self.timeline.note("kube-apiserver is stopped with SIGSTOP")
+        harmless = {"amount": 1, "currency": "eur"}
+        self.wanted[_key(harmless)] = Wanted.RUNS
+        self.timeline.asks("text/format_amount", json.dumps(harmless))
+        allowed = {"do": "check", "server": "text", "tool": "format_amount", "arguments": harmless}
+        self.expect(self.answered(pod, allowed)["outcome"], "ALLOWED")
+        new = self.refund(801, Wanted.NEVER)
+        self.timeline.asks("payments/create_refund", json.dumps(new["arguments"]))
+        self.expect(self.answered(self.stage.pods[1], new)["outcome"], "UNAVAILABLE")
+        time.sleep(max(0.0, began + PAST_THE_LEASE - time.monotonic()))
+        plane.thaw()
+        self.timeline.note(f"it goes on after {time.monotonic() - began:.0f} s; no replica may have led so long")
+        self.until_held(*self.stage.pods)
+        self.approve(BO, name)
+        self.settled(pod, order, waiting)
+
+    def guard_removed(self) -> None:
+        pod, order = self.stage.pods[1], self.refund(900, Wanted.NEVER)
+        name = self.opened(pod, order)
+        waiting = self.asked(pod, order)
+        self.stage.cluster.unguard()
+        self.timeline.note("an administrator deletes the binding hitl-decisions")
+        self.stage.cluster.forge_vote("jun@example.com", name, ANA)
+        self.timeline.note("jun, who is no lead, writes an approval in ana's name, and the API server takes it")
+        self.stage.cluster.guard()
+        self.timeline.note("the binding is back, and the forged vote looks like any other")
+        answer = self.told(pod.answer(waiting))
+        self.expect((answer["outcome"], answer["reason"]), ("CANCELLED", "ENFORCEMENT_LOST"))
+        self.until_held(*self.stage.pods)
+        self.timeline.note("votes count again, as nobody can forge them")
 
     # -- how races speak -------------------------------------------------------------------------------------------
 
@@ -184,6 +231,7 @@ class Races:
         until = time.monotonic() + DEADLINE
         answer = self.told(pod.answer(ref))
         while answer["outcome"] in AGAIN and time.monotonic() < until:
+            time.sleep(PAUSE)
             answer = self.answered(pod, order)
         self.expect(answer["outcome"], "ALLOWED", "ALREADY_RELEASED")
 
@@ -197,15 +245,20 @@ class Races:
             raise RaceLost(f"kubectl hitl approve {name} as {person} ended with {done.returncode}: {done.stderr}")
         return done.returncode
 
-    def until_held(self, pod: AgentPod) -> None:
-        """Return when the policy that was put back has reached the pod's sidecar: refunds are held again."""
+    def until_held(self, *pods: AgentPod) -> None:
+        """Return when refunds are held again: policy and hub have reached the pods' sidecars, and votes count."""
         until = time.monotonic() + DEADLINE
-        while time.monotonic() < until:
-            answer = pod.answer(pod.order(**self.refund(999, Wanted.NEVER), wait=0))
-            if answer["outcome"] == "PENDING":
-                pod.answer(pod.order(do="cancel", handle=answer["handle"], reason="only a look at the policy"))
-                return
-        raise RaceLost(f"the policy that was put back has not reached {pod.name} within {DEADLINE:.0f} s")
+        for pod in pods:
+            answer: dict[str, Any] = {}
+            while answer.get("outcome") != "PENDING":
+                if time.monotonic() > until:
+                    raise RaceLost(f"{pod.name} can hold no call within {DEADLINE:.0f} s; it last said {answer}")
+                time.sleep(PAUSE)
+                answer = pod.answer(pod.order(**self.refund(next(self._looks), Wanted.NEVER), wait=0))
+            pod.answer(pod.order(do="cancel", handle=answer["handle"], reason="only a look whether calls are held"))
+        # A look is no call of the story.
+        for look in [call for call in self.wanted if call.isdigit() and int(call) >= FIRST_LOOK]:
+            del self.wanted[look]
 
     def expect(self, found: object, *wanted: object) -> None:
         if found not in wanted:
