@@ -1,0 +1,122 @@
+"""One misspelled field at every level of a policy and of a tool server, with the path at which it has to be named."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Final
+
+WRONG: Final = "qqqq"
+"""Nothing is called so, and nothing begins or ends like it."""
+
+_RULE: Final = {"action": "Confirm", "tools": ["a"]}
+_MATCHER: Final = {"min": 1, WRONG: 1}
+
+
+def _in_rule(**more: Any) -> dict[str, Any]:
+    return {"rules": [_RULE, {**_RULE, **more}]}
+
+
+def _nested(depth: int) -> dict[str, Any]:
+    matcher: dict[str, Any] = dict(_MATCHER)
+    for _ in range(depth):
+        matcher = {"each": matcher}
+    return {"amount": matcher}
+
+
+POLICIES: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
+    # place in the schema: (spec with the misspelled field, path to it)
+    "spec": ({WRONG: {}}, f"spec.{WRONG}"),
+    "spec.podSelector": ({"podSelector": {WRONG: {}}}, f"spec.podSelector.{WRONG}"),
+    "spec.podSelector.matchExpressions[]": (
+        {"podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", WRONG: 1}]}},
+        f"spec.podSelector.matchExpressions[0].{WRONG}",
+    ),
+    "spec.rules[]": (_in_rule(**{WRONG: "5m"}), f"spec.rules[1].{WRONG}"),
+    **{
+        f"spec.rules[].{key}.*{'.each' * depth}": (
+            _in_rule(**{key: _nested(depth)}),
+            f"spec.rules[1].{key}.amount{'.each' * depth}.{WRONG}",
+        )
+        for key in ("args", "ensure")
+        for depth in range(4)
+    },
+    "spec.rules[].requirements[]": (
+        _in_rule(requirements=[{"name": "a"}, {"name": "b", WRONG: ["c"]}]),
+        f"spec.rules[1].requirements[1].{WRONG}",
+    ),
+    "spec.rules[].limit": (_in_rule(limit={"calls": 1, "per": "1h", WRONG: 1}), f"spec.rules[1].limit.{WRONG}"),
+    "spec.scoring": ({"scoring": {WRONG: {}}}, f"spec.scoring.{WRONG}"),
+    "spec.scoring.weights": ({"scoring": {"weights": {WRONG: 1}}}, f"spec.scoring.weights.{WRONG}"),
+    "spec.scoring.thresholds": ({"scoring": {"thresholds": {WRONG: 1}}}, f"spec.scoring.thresholds.{WRONG}"),
+    "spec.trust[]": ({"trust": [{"ceiling": "Notify", "tools": ["a"], WRONG: 1}]}, f"spec.trust[0].{WRONG}"),
+    "spec.raise": ({"raise": {WRONG: "Confirm"}}, f"spec.raise.{WRONG}"),
+    "spec.raise.confidence": ({"raise": {"confidence": {WRONG: 1}}}, f"spec.raise.confidence.{WRONG}"),
+    "spec.raise.novelty": ({"raise": {"novelty": {"action": "Confirm", WRONG: 1}}}, f"spec.raise.novelty.{WRONG}"),
+    "spec.raise.externalImpact": (
+        {"raise": {"externalImpact": {"action": "Confirm", WRONG: 1}}},
+        f"spec.raise.externalImpact.{WRONG}",
+    ),
+    "spec.redaction": ({"redaction": {WRONG: ["a"]}}, f"spec.redaction.{WRONG}"),
+    "spec.redaction.patterns[]": (
+        {"redaction": {"patterns": [{"name": "a", "regex": "b", WRONG: 1}]}},
+        f"spec.redaction.patterns[0].{WRONG}",
+    ),
+    "spec.approval": ({"approval": {WRONG: "5m"}}, f"spec.approval.{WRONG}"),
+    "spec.approval.requirements[]": (
+        {"approval": {"requirements": [{"name": "a", WRONG: 1}]}},
+        f"spec.approval.requirements[0].{WRONG}",
+    ),
+    "spec.approval.multiFactor": ({"approval": {"multiFactor": {WRONG: 1}}}, f"spec.approval.multiFactor.{WRONG}"),
+    "spec.approval.escalate[]": (
+        {"approval": {"escalate": [{"after": "5m", "to": ["a"], WRONG: 1}]}},
+        f"spec.approval.escalate[0].{WRONG}",
+    ),
+    "spec.review": ({"review": {"every": "30d", WRONG: 1}}, f"spec.review.{WRONG}"),
+}
+
+_TOOL: Final = {"name": "a"}
+SERVERS: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
+    "spec": ({WRONG: {}}, f"spec.{WRONG}"),
+    "spec.container": ({"container": {"image": "a", WRONG: 1}}, f"spec.container.{WRONG}"),
+    "spec.credentials[]": (
+        {"credentials": [{"header": "A", "secretKeyRef": {"name": "a", "key": "b"}, WRONG: 1}]},
+        f"spec.credentials[0].{WRONG}",
+    ),
+    "spec.credentials[].secretKeyRef": (
+        {"credentials": [{"header": "A", "secretKeyRef": {"name": "a", "key": "b", WRONG: 1}}]},
+        f"spec.credentials[0].secretKeyRef.{WRONG}",
+    ),
+    "spec.tools[]": ({"tools": [_TOOL, {"name": "b", WRONG: 1}]}, f"spec.tools[1].{WRONG}"),
+    "spec.tools[].capabilities": (
+        {"tools": [{**_TOOL, "capabilities": {WRONG: 1}}]},
+        f"spec.tools[0].capabilities.{WRONG}",
+    ),
+    "spec.tools[].capabilities.filesystem": (
+        {"tools": [{**_TOOL, "capabilities": {"filesystem": {WRONG: 1}}}]},
+        f"spec.tools[0].capabilities.filesystem.{WRONG}",
+    ),
+}
+TABLES: Final = {"AgentPolicy": POLICIES, "ClusterAgentPolicy": POLICIES, "ToolServer": SERVERS}
+PLURALS: Final = {
+    "AgentPolicy": "agentpolicies",
+    "ClusterAgentPolicy": "clusteragentpolicies",
+    "ToolServer": "toolservers",
+}
+
+
+def misspelled(kind: str, namespace: str) -> list[tuple[dict[str, Any], str]]:
+    """Every manifest of a kind with the path of its one misspelled field; beside the resource's own fields, too."""
+    found: list[tuple[dict[str, Any], str]] = []
+    rows = [({}, {WRONG: {}}, f" {WRONG}: unknown field")]
+    rows += [(spec, {}, path) for spec, path in TABLES[kind].values()]
+    if kind == "ClusterAgentPolicy":  # a baseline has no ceilings at all, which the schema says first
+        rows = [
+            (spec, beside, "ceilings are not for a baseline" if "trust" in spec else path)
+            for spec, beside, path in rows
+        ]
+    for number, (spec, beside, path) in enumerate(rows):
+        metadata = {"name": f"{kind.lower()}-{number}"} | (
+            {} if kind == "ClusterAgentPolicy" else {"namespace": namespace}
+        )
+        manifest = {"apiVersion": "hitl.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": copy.deepcopy(spec)}
+        found.append((manifest | beside, path))
+    return found
