@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gated_pods import EVER
-
+from cluster.gated_pods import EVER
 from control_plane.certificates import Authority
 from hitl.kube.api import KubeAPI
 from hitl.policy.calls import Agent

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
 
+from cluster.gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
 from control_plane.running import ControlPlane
 from hitl.errors import Forbidden, StoreUnavailable, Unavailable
 from hitl.kube.access import Access

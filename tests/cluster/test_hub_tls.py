@@ -12,11 +12,11 @@ from typing import Any
 
 import grpc
 import pytest
-from gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from hubs_over_tls import NAME, Line, TlsHub
 
+from cluster.gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
+from cluster.hubs_over_tls import NAME, Line, TlsHub
 from control_plane.certificates import Authority
 from control_plane.running import ControlPlane
 from hitl.errors import InvalidInput, Unavailable

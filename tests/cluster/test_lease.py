@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from gated_pods import EVER, until
 
+from cluster.gated_pods import EVER, until
 from control_plane.running import ControlPlane
 from hitl.errors import ApiError
 from hitl.kube.access import Access

@@ -74,6 +74,11 @@ class PolicySource:
         self._stored: dict[str, LastGood] = {}
         self._to_keep = asyncio.Event()
 
+    def use_settings(self, settings: Settings) -> None:
+        """The operator's settings are these now; they travel with the config."""
+        self._settings = settings
+        self._dirty.set()
+
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
         await self._begin()
@@ -221,7 +226,8 @@ class PolicySource:
 
 def _content(acceptance: Acceptance) -> tuple[object, ...]:
     """What sidecars can notice of it."""
-    return *map(id, acceptance.generation.entries), acceptance.generation.floors
+    generation = acceptance.generation
+    return *map(id, generation.entries), generation.floors, generation.settings
 
 
 def _report(before: Outcome | None, now: Outcome) -> None:
