@@ -11,6 +11,8 @@ from hitl.errors import Unavailable
 
 Checks: TypeAlias = Mapping[str, Callable[[], str]]
 """By name: why it is not ready; empty where it is."""
+Remarks: TypeAlias = Callable[[], Mapping[str, str]]
+"""By name: what somebody should know though it takes nothing from being ready."""
 
 
 def open_points(checks: Checks) -> dict[str, str]:
@@ -19,7 +21,9 @@ def open_points(checks: Checks) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serve_probes(address: tuple[str, int], checks: Checks, registry: CollectorRegistry) -> AsyncIterator[int]:
+async def serve_probes(
+    address: tuple[str, int], checks: Checks, remarks: Remarks, registry: CollectorRegistry
+) -> AsyncIterator[int]:
     """Answer while the block runs; gives the port.
 
     Raises:
@@ -29,7 +33,7 @@ async def serve_probes(address: tuple[str, int], checks: Checks, registry: Colle
     application.add_routes(
         [
             web.get("/healthz", _alive),
-            web.get("/readyz", lambda _request: _readiness(checks)),
+            web.get("/readyz", lambda _request: _readiness(checks, remarks)),
             web.get("/metrics", lambda _request: _metrics(registry)),
         ]
     )
@@ -51,9 +55,10 @@ async def _alive(_request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-async def _readiness(checks: Checks) -> web.Response:
+async def _readiness(checks: Checks, remarks: Remarks) -> web.Response:
     missing = open_points(checks)
     lines = [f"[-] {name}: {missing[name]}" if name in missing else f"[+] {name}" for name in checks]
+    lines += [f"[!] {name}: {remark}" for name, remark in remarks().items()]
     return web.Response(status=503 if missing else 200, text="\n".join(lines) + "\n")
 
 

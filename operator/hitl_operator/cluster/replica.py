@@ -1,0 +1,258 @@
+"""One replica of the operator, put together: caches, policies, enforcement, requests, the Lease, the hub (DESIGN 11).
+
+The hub takes connections only once everything that it goes by has been seen whole (SECURITY H1). Whether it may count
+votes at all is another question, which `Enforcement` answers again and again; without it calls that need nobody go on.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import Gauge
+
+from hitl.errors import ApiError, StoreUnavailable, Unavailable
+from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
+from hitl.kube.shipped import Shipped
+from hitl.policy.settings import Settings
+from hitl.stores.kubernetes import KubernetesStore
+from hitl.tracing import Traces
+from hitl_operator.cluster.accepted_specs import AcceptedSpecs
+from hitl_operator.cluster.door import Door
+from hitl_operator.cluster.enforced import EnforcedVerifier
+from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
+from hitl_operator.cluster.guard import Enforcement
+from hitl_operator.cluster.lease import Lease
+from hitl_operator.cluster.namespaces import NamespaceCache
+from hitl_operator.cluster.pods import PodCache
+from hitl_operator.cluster.policy_source import PolicySource
+from hitl_operator.cluster.readyz import Checks
+from hitl_operator.cluster.reviews import Reviews
+from hitl_operator.cluster.root_key import RootKey
+from hitl_operator.cluster.settings_file import SettingsFile
+from hitl_operator.cluster.tls import STRANGERS, ServingCertificate
+from hitl_operator.cluster.tokens import TokenAuthenticator
+from hitl_operator.heads import AuditHeads
+from hitl_operator.hub import Hub
+from hitl_operator.keys import Keyring
+from hitl_operator.logs import Log
+from hitl_operator.metrics import HubMetrics
+from hitl_operator.server import HubServer
+from hitl_operator.sources import ConfigBook
+
+LEASE: Final = "hitl-operator"
+_TICK: Final = 1.0  # seconds between two updates of gauges and flushes of audit heads
+_AGAIN: Final = 1.0  # seconds until a step of the start that failed is tried again
+# Seconds for which a replica that has just started waits until votes count, before it says that it is ready: sidecars
+# should not be sent to one that cannot hold yet. Past that nothing gets better by waiting, and calls that need nobody
+# can be served.
+_UNTIL_VOTES_COUNT: Final = 20.0
+
+_log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a replica is started with.
+
+    Attributes:
+        shipped: the installation it belongs to.
+        name: of this replica, for people; unlike that of the others.
+        listen: ``HOST:PORT`` for sidecars.
+        state: folder for what it notes of audit chains.
+    """
+
+    shipped: Shipped
+    name: str
+    listen: str
+    certificate: ServingCertificate
+    settings: SettingsFile
+    state: Path
+
+
+class Replica:
+    """One replica. `run` it; `stop` it before you end that."""
+
+    def __init__(self, api: KubeAPI, access: Access, place: Place, *, traces: Traces | None = None) -> None:
+        """Does nothing yet. InvalidInput: the access does not fit."""
+        self.metrics = HubMetrics(traces)
+        self.is_serving = False
+        self.may_hold = False
+        self.is_stopping = False
+        self.port = 0
+        registry, namespace = self.metrics.registry, place.shipped.namespace
+        self._api = api
+        self._place = place
+        self._book = ConfigBook()
+        self._pods = PodCache(api)
+        self._namespaces = NamespaceCache(api)
+        self._policies = PolicySource(
+            api,
+            access,
+            self._book,
+            AcceptedSpecs(api, namespace),
+            settings=place.settings.settings,
+            clock=_now,
+            metrics=self.metrics,
+        )
+        self._enforcement = Enforcement(api, place.shipped, metrics=EnforcementMetrics(registry))
+        self._lease = Lease(api, namespace, LEASE, f"{place.name}_{secrets.token_hex(4)}")
+        self._root_key = RootKey(api, namespace, on_change=self._rekey)
+        self._hub: Hub | None = None
+        self._server: HubServer | None = None
+        self._starting = "it was just started"
+        Gauge("hitl_leader", "1 while this replica holds the Lease.", registry=registry).set_function(
+            lambda: float(self._lease.is_held)
+        )
+
+    @property
+    def checks(self) -> Checks:
+        """What `/readyz` asks."""
+
+        def unless(event: asyncio.Event, what: str) -> Callable[[], str]:
+            return lambda: "" if event.is_set() else f"{what} have not all been seen yet"
+
+        return {
+            "pods": unless(self._pods.synced, "gated pods"),
+            "namespaces": unless(self._namespaces.synced, "namespaces"),
+            "policies": unless(self._policies.synced, "policies"),
+            "enforcement": unless(self._enforcement.is_known, "admission policies"),
+            "hub": lambda: "" if self.is_serving else self._starting,
+            "holds": lambda: "" if self.may_hold else "the API server's checks are being tried; votes do not count yet",
+            "stopping": lambda: "it is being stopped" if self.is_stopping else "",
+        }
+
+    def remarks(self) -> dict[str, str]:
+        """What `/readyz` says beside: it takes nothing from being ready, but somebody should look at it."""
+        remarks = {}
+        if (lost := self._enforcement.lost) is not None:
+            remarks["enforcement"] = f"{lost.reason_code}: no vote counts and nothing new is held; see the log for why"
+        if self._lease.is_held:
+            remarks["lease"] = "this replica leads"
+        return remarks
+
+    async def run(self) -> None:
+        """Follow the cluster, and serve as soon as that can be done rightly; until cancelled.
+
+        Raises:
+            HitlError: it cannot serve: the key is broken, the address is taken.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for work in self._beginning():
+                tasks.create_task(work)
+            hub = await self._opened()
+            for work in self._going_on(hub):
+                tasks.create_task(work)
+            await self._serve(hub)
+
+    async def stop(self) -> None:
+        """Drain: streams end, so that sidecars go to another replica; what is being written is answered."""
+        self.is_stopping = True
+        if self._server is not None:
+            await self._server.stop()
+        if self._hub is not None:
+            self._flush(self._hub)
+
+    def _beginning(self) -> list[Coroutine[Any, Any, None]]:
+        return [
+            self._pods.run(),
+            self._namespaces.run(),
+            self._policies.run(),
+            self._place.settings.follow(self._resettle),
+        ]
+
+    def _going_on(self, hub: Hub) -> list[Coroutine[Any, Any, None]]:
+        return [
+            hub.run(),
+            self._enforcement.run(hub.settler),
+            self._root_key.run(),
+            self._lease.run(),
+        ]
+
+    async def _opened(self) -> Hub:
+        """The hub, not yet serving."""
+        keyring = await self._keyring()
+        self._starting = "namespaces have not all been seen yet"
+        cluster_uid = await self._namespaces.cluster_uid()
+        authenticator = TokenAuthenticator(
+            Reviews(self._api), self._pods, self._namespaces, cluster_uid=cluster_uid, clock=_now
+        )
+        self._hub = hub = Hub(
+            KubernetesStore(self._api, clock=_now),
+            authenticator=authenticator,
+            source=self._book,
+            verifier=EnforcedVerifier(self._enforcement, self._place.shipped),
+            keyring=keyring,
+            heads=AuditHeads(self._place.state / "audit-heads.jsonl"),
+            metrics=self.metrics,
+            clock=_now,
+            standing=self._enforcement,
+            leads=lambda: self._lease.is_held,
+        )
+        door = Door(authenticator, self.metrics.refused_callers)
+        self._server = HubServer(hub, interceptors=[door], options=STRANGERS)
+        return hub
+
+    async def _keyring(self) -> Keyring:
+        told = ""
+        while True:
+            try:
+                return await self._root_key.open()
+            except (ApiError, StoreUnavailable) as error:
+                self._starting = f"the root key cannot be had: {error}"
+                if self._starting != told:
+                    told = self._starting
+                    _log.error("root-key-unavailable", problem=error)
+            await asyncio.sleep(_AGAIN)
+
+    async def _serve(self, hub: Hub) -> None:
+        """Take connections once everything has been seen; then keep gauges and audit heads up to date."""
+        assert self._server is not None, "made with the hub"
+        for event, what in (
+            (self._pods.synced, "gated pods have not all been seen yet"),
+            (self._policies.synced, "policies have not all been seen yet"),
+            (hub.settler.is_following, "requests have not all been seen yet"),
+            (self._enforcement.is_known, "admission policies have not all been seen yet"),
+        ):
+            self._starting = what
+            await event.wait()
+        if not hub.is_ready:
+            raise Unavailable("NO_CONFIG", "every policy was seen, and no config came of it")
+        self.port = self._server.bind_tls(self._place.listen, self._place.certificate.credentials())
+        await self._server.start()
+        self.is_serving = True
+        _log.info("serving", replica=self._place.name, listen=self._place.listen, port=self.port)
+        waited_since = time.monotonic()
+        while True:
+            overdue = time.monotonic() - waited_since > _UNTIL_VOTES_COUNT
+            self.may_hold = self.may_hold or self._enforcement.stands or overdue
+            await self._server.tell_health()
+            hub.update_gauges()
+            self._flush(hub)
+            await asyncio.sleep(_TICK)
+
+    def _rekey(self, keyring: Keyring) -> None:
+        if self._hub is not None:
+            self._hub.keyring = keyring
+        if self._book.generation is not None:
+            self._book.publish(self._book.generation)  # sidecars get the key with the config
+
+    def _resettle(self, settings: Settings) -> None:
+        self._policies.use_settings(settings)
+        if self._hub is not None:
+            self._hub.settler.look_at_all()  # approvals may lapse sooner or later than before
+
+    def _flush(self, hub: Hub) -> None:
+        try:
+            hub.heads.flush()
+        except OSError as error:
+            _log.error("audit-heads-unwritable", problem=error)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
