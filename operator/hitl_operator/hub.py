@@ -19,13 +19,14 @@ from hitl_operator.identity import Authenticator
 from hitl_operator.keys import Keyring
 from hitl_operator.metrics import HubMetrics
 from hitl_operator.opening import Opened, Opener
-from hitl_operator.records import Silent, Witness
+from hitl_operator.records import Witness, Witnesses
 from hitl_operator.releasing import Releaser
 from hitl_operator.settling import Settler
 from hitl_operator.sidecars import Sidecars
 from hitl_operator.sources import ConfigSource, ServedConfig
 from hitl_operator.standing import Standing
 from hitl_operator.tracking import Open, Tracker
+from hitl_operator.usage import Usage
 from hitl_operator.verification import DecisionVerifier
 from hitl_operator.wishes import read_wish
 
@@ -61,7 +62,8 @@ class Hub:
         leads: Callable[[], bool] = lambda: True,
         witness: Witness | None = None,
     ) -> None:
-        self.witness = Silent() if witness is None else witness
+        self.usage = Usage()
+        self.witness = Witnesses(self.usage) if witness is None else Witnesses(self.usage, witness)
         self.authenticator = authenticator
         self.source = source
         self.keyring = keyring
@@ -69,7 +71,7 @@ class Hub:
         self.metrics = metrics
         self.clock = clock
         self.stopping = asyncio.Event()
-        self.sidecars = Sidecars(metrics)
+        self.sidecars = Sidecars(metrics, clock)
         self.tracker = Tracker()
         self.settler = Settler(
             store,

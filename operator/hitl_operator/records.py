@@ -45,6 +45,28 @@ class Silent:
         """As `Witness.acted`."""
 
 
+class Witnesses:
+    """Several of them, told in order."""
+
+    def __init__(self, *each: Witness) -> None:
+        self._each = each
+
+    def opened(self, request: ApprovalRequest) -> None:
+        """As `Witness.opened`."""
+        for witness in self._each:
+            witness.opened(request)
+
+    def written(self, before: ApprovalRequest, after: ApprovalRequest) -> None:
+        """As `Witness.written`."""
+        for witness in self._each:
+            witness.written(before, after)
+
+    def acted(self, identity: Identity, records: Iterable[hub_pb2.ActivityRecord]) -> None:
+        """As `Witness.acted`."""
+        for witness in self._each:
+            witness.acted(identity, records)
+
+
 def record_open(request: ApprovalRequest) -> None:
     """A request was created."""
     spec = request.spec

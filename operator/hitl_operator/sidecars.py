@@ -1,6 +1,8 @@
 """The sidecars that are connected, and which config each of them runs."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
@@ -15,6 +17,7 @@ class Sidecar:
     """One sidecar process.
 
     Attributes:
+        since: when it connected, or was sent `wanted`.
         wanted: revision sent last. running: revision it said it runs.
         refused: why it did not take `wanted`; empty if it did or has not answered.
     """
@@ -22,6 +25,7 @@ class Sidecar:
     identity: Identity
     epoch: str
     compiler: str
+    since: datetime
     wanted: str = ""
     running: str = ""
     refused: str = ""
@@ -35,18 +39,28 @@ class Sidecar:
 class Sidecars:
     """Who is connected, by pod and epoch."""
 
-    def __init__(self, metrics: HubMetrics) -> None:
+    def __init__(self, metrics: HubMetrics, clock: Callable[[], datetime]) -> None:
         self._metrics = metrics
+        self._clock = clock
         self._known: dict[tuple[str, str], Sidecar] = {}
+        self._current = (
+            0  # counted along: with thousands of sidecars a change of config must not count them all each time
+        )
         self._count()
 
     def __len__(self) -> int:
         return len(self._known)
 
+    def __iter__(self) -> Iterator[Sidecar]:
+        return iter(self._known.values())
+
     def connect(self, identity: Identity, hello: hub_pb2.Hello) -> Sidecar:
         """A sidecar opened its Sync stream; a second one of the same process takes the place of the first."""
-        sidecar = Sidecar(identity, hello.epoch, hello.compiler, running=hello.revision)
-        self._known[identity.agent.pod_uid, hello.epoch] = sidecar
+        sidecar = Sidecar(identity, hello.epoch, hello.compiler, self._clock(), running=hello.revision)
+        key = identity.agent.pod_uid, hello.epoch
+        replaced = self._known.get(key)
+        self._current -= replaced is not None and replaced.is_current
+        self._known[key] = sidecar
         self._count()
         _log.info("sidecar-connected", pod=identity.agent.pod_name, workload=identity.agent.workload, epoch=hello.epoch)
         return sidecar
@@ -56,21 +70,24 @@ class Sidecars:
         key = sidecar.identity.agent.pod_uid, sidecar.epoch
         if self._known.get(key) is sidecar:
             del self._known[key]
+            self._current -= sidecar.is_current
             self._count()
             _log.info("sidecar-gone", pod=sidecar.identity.agent.pod_name, epoch=sidecar.epoch)
 
     def sent(self, sidecar: Sidecar, revision: str) -> None:
         """It was sent this config."""
-        sidecar.wanted, sidecar.refused = revision, ""
-        self._count()
+        was = sidecar.is_current
+        sidecar.wanted, sidecar.refused, sidecar.since = revision, "", self._clock()
+        self._changed(sidecar, was)
 
     def answered(self, sidecar: Sidecar, revision: str, *, accepted: bool, reason: str) -> None:
         """It took a config, or did not and goes on with the one before."""
+        was = sidecar.is_current
         if accepted:
             sidecar.running = revision
         if revision == sidecar.wanted:
             sidecar.refused = "" if accepted else reason or "it gave no reason"
-        self._count()
+        self._changed(sidecar, was)
         if not accepted:
             _log.error(
                 "config-nacked",
@@ -98,7 +115,12 @@ class Sidecars:
             return False
         return sidecar.running == revision
 
+    def _changed(self, sidecar: Sidecar, was: bool) -> None:
+        key = sidecar.identity.agent.pod_uid, sidecar.epoch
+        if self._known.get(key) is sidecar and was != sidecar.is_current:
+            self._current += 1 if sidecar.is_current else -1
+            self._count()
+
     def _count(self) -> None:
-        current = sum(sidecar.is_current for sidecar in self._known.values())
-        self._metrics.sidecars.labels("true").set(current)
-        self._metrics.sidecars.labels("false").set(len(self._known) - current)
+        self._metrics.sidecars.labels("true").set(self._current)
+        self._metrics.sidecars.labels("false").set(len(self._known) - self._current)

@@ -121,6 +121,10 @@ class ConfigSource(Protocol):
         """Seconds since it was last known that nothing newer is written than what is in force."""
         ...
 
+    def concerning(self, identity: Identity) -> tuple[Entry, ...]:
+        """The resources in force that a pod gets."""
+        ...
+
     def config_for(self, identity: Identity, key_id: str, compiler: str = COMPILER) -> ServedConfig | None:
         """The config of one pod, named under its sidecar's compiler version; None while there is none."""
         ...
@@ -175,7 +179,7 @@ class ConfigBook:
         return self._version
 
     def concerning(self, identity: Identity) -> tuple[Entry, ...]:
-        """The resources in force that a pod gets: those of its namespace that select it, and the baseline."""
+        """As `ConfigSource.concerning`: those of its namespace that select it, and the baseline."""
         own = self._by_namespace.get(identity.agent.namespace, self._by_namespace.get("", ()))
         return tuple(entry for entry in own if _concerns(entry, identity))
 

@@ -69,6 +69,7 @@ async def _tell(hub: Hub, sidecar: Sidecar, write: Write) -> None:
                         revision=served.revision,
                         keys=[hub_pb2.NamespaceKey(id=key.id, key=key.key) for key in keys],
                         identity=identity_to_proto(identity),
+                        age_seconds=int(hub.source.age),
                     )
                 )
             )
@@ -77,7 +78,8 @@ async def _tell(hub: Hub, sidecar: Sidecar, write: Write) -> None:
                 await hub.source.changed(version)
         except TimeoutError:
             if sidecar.wanted:
-                await write(hub_pb2.SyncResponse(heartbeat=hub_pb2.Heartbeat(revision=sidecar.wanted)))
+                beat = hub_pb2.Heartbeat(revision=sidecar.wanted, age_seconds=int(hub.source.age))
+                await write(hub_pb2.SyncResponse(heartbeat=beat))
 
 
 async def _listen(hub: Hub, sidecar: Sidecar, read: Read) -> None:
@@ -92,5 +94,12 @@ async def _listen(hub: Hub, sidecar: Sidecar, read: Read) -> None:
                     hub.metrics.activity.labels(_ACTIONS.get(record.action, "unknown")).inc()
             case "audit_head":
                 hub.heads.note(sidecar.identity, message.audit_head, hub.clock())
+            case "usage":
+                hub.usage.called(message.usage, _names(hub, sidecar.identity))
             case _:
-                raise InvalidInput("hello comes once, at the beginning; after it only ack, activity and audit_head")
+                raise InvalidInput("hello comes once, at the beginning; after it only ack, activity, usage, audit_head")
+
+
+def _names(hub: Hub, identity: Identity) -> set[str]:
+    """The policies that a sidecar was given, as it names them."""
+    return {str(entry.policy.ref) for entry in hub.source.concerning(identity) if entry.policy is not None}

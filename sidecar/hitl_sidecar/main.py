@@ -42,6 +42,7 @@ from hitl_sidecar.server import GateServer
 from hitl_sidecar.service import GateService
 from hitl_sidecar.socket_path import SocketPath
 from hitl_sidecar.sync import Sync
+from hitl_sidecar.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,12 @@ class Sidecar:
         self._stream = HoldStream(self.hub)
         self.declared, permits, edits = DeclaredTools(), Permits(epoch), Edits()
         self._sync = Sync(
-            self.hub, self.programmed, epoch=epoch, head=lambda: self.audit.head, on_config=self._configured
+            self.hub,
+            self.programmed,
+            epoch=epoch,
+            head=lambda: self.audit.head,
+            on_config=self._configured,
+            usage=Usage(self.metrics.checks),
         )
         self._recorder = Recorder(self.audit, self._sync, wall)
         judge = Judge(self.ledger, self.declared, wall, tainted=self.audit.continues)

@@ -77,17 +77,19 @@ class Programmed:
     def accept(self, update: hub_pb2.ConfigUpdate) -> InForce:
         """Put a config into force. InvalidInput says why it cannot be, and leaves the one before in force."""
         if self._in_force and update.revision == self._in_force.config.revision:
-            self.confirm(update.revision)  # sent again after a reconnect
+            self.confirm(update.revision, update.age_seconds)  # sent again after a reconnect
             return self._in_force
         in_force = self._compiled(update)
         self._in_force = in_force
-        self._confirmed = self._clock()
+        self._confirmed = self._clock() - update.age_seconds
         return in_force
 
-    def confirm(self, revision: str) -> None:
-        """The hub says which revision is the current one. Running another one counts as not hearing from the hub."""
+    def confirm(self, revision: str, age: float = 0.0) -> None:
+        """The hub says which revision is the current one, as it knew so many seconds ago: a hub that has lost the API
+        server keeps nobody's config fresh. Running another one counts as not hearing from the hub.
+        """
         if self._in_force and revision == self._in_force.config.revision:
-            self._confirmed = self._clock()
+            self._confirmed = max(self._confirmed, self._clock() - age)
 
     def _compiled(self, update: hub_pb2.ConfigUpdate) -> InForce:
         try:

@@ -1,4 +1,4 @@
-"""The Sync stream: configs and heartbeats down; acknowledgements, activity and the audit chain's head up.
+"""The Sync stream: configs and heartbeats down; acknowledgements, activity, usage and the audit chain's head up.
 
 It never ends by itself. While it is down the last good config stays in force, getting older (`Programmed`).
 """
@@ -18,12 +18,14 @@ from hitl.v1 import hub_pb2
 from hitl_sidecar.backoff import Backoff
 from hitl_sidecar.hub import Hub, meaning_of
 from hitl_sidecar.programmed import InForce, Programmed
+from hitl_sidecar.usage import Usage
 
 log = logging.getLogger(__name__)
 
 _SILENT_AFTER = 30.0  # seconds without a heartbeat (sent every few) until the stream counts as dead
 _SEND_EVERY = 1.0  # seconds between batches of activity
 _HEAD_EVERY = 60.0  # seconds between audit heads (SECURITY H2)
+_USAGE_EVERY = 10.0  # seconds between reports of usage
 _MOST_ACTIVITY = 2000  # records kept while the hub is away; the audit log has them all
 _BATCH = 500
 
@@ -43,15 +45,19 @@ class Sync:
         epoch: str,
         head: Callable[[], Head],
         on_config: Callable[[InForce], None],
+        usage: Usage,
         head_every: float = _HEAD_EVERY,
+        usage_every: float = _USAGE_EVERY,
     ) -> None:
-        """`on_config` is called whenever another revision came into force; the head goes up every so many seconds."""
+        """`on_config` is called whenever another revision came into force; head and usage go up every so often."""
         self._hub = hub
         self._programmed = programmed
         self._epoch = epoch
         self._head = head
         self._on_config = on_config
+        self._usage = usage
         self._head_every = head_every
+        self._usage_every = usage_every
         self._activity: deque[hub_pb2.ActivityRecord] = deque(maxlen=_MOST_ACTIVITY)
         self._acks: deque[hub_pb2.Ack] = deque(maxlen=16)
         self._wake = asyncio.Event()
@@ -104,7 +110,7 @@ class Sync:
             case "config":
                 self._receive_config(message.config)
             case "heartbeat":
-                self._programmed.confirm(message.heartbeat.revision)
+                self._programmed.confirm(message.heartbeat.revision, message.heartbeat.age_seconds)
             case None:
                 log.warning("the hub sent an empty message; hub and sidecar differ in release")
             case other:
@@ -127,6 +133,7 @@ class Sync:
     async def _send(self, call: Any) -> None:
         loop = asyncio.get_running_loop()
         head_at = loop.time() + self._head_every
+        usage_at = loop.time() + self._usage_every
         try:
             while True:
                 await self._woken()
@@ -136,6 +143,11 @@ class Sync:
                     await call.write(hub_pb2.SyncRequest(activity=hub_pb2.Activity(records=batch)))
                     for _ in batch:
                         self._activity.popleft()
+                if loop.time() >= usage_at:
+                    usage_at += self._usage_every
+                    if (usage := self._usage.report()) is not None:
+                        await call.write(hub_pb2.SyncRequest(usage=usage))
+                        self._usage.reported(usage)
                 if loop.time() >= head_at:
                     head_at += self._head_every
                     await call.write(hub_pb2.SyncRequest(audit_head=head_to_proto(self._head())))

@@ -107,6 +107,7 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
         self.acks: list[hub_pb2.Ack] = []
         self.activity: list[hub_pb2.ActivityRecord] = []
         self.heads: list[hub_pb2.AuditHead] = []
+        self.usage: list[hub_pb2.PolicyUsage] = []
         self.hellos: list[hub_pb2.Hello] = []
         self.on_open: Callable[[RequestSpec], hub_pb2.HoldResponse | None] | None = None
         self.on_consume: Callable[[hub_pb2.ConsumeRequest], Awaitable[hub_pb2.ConsumeResponse | None]] | None = None
@@ -165,10 +166,10 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
             else:
                 queue.put_nowait(hub_pb2.SyncResponse(config=message))
 
-    def change_policy(self, *policies: dict[str, Any], settings: Settings | None = None) -> None:
+    def change_policy(self, *policies: dict[str, Any], settings: Settings | None = None, **changes: Any) -> None:
         """Put another config into force."""
         self.document = a_document(*policies, settings=settings)
-        self.send(self.config())
+        self.send(self.config(**changes))
 
     def only(self) -> Request:
         """The one request there is."""
@@ -248,6 +249,8 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
                     self.activity.extend(message.activity.records)
                 case "audit_head":
                     self.heads.append(message.audit_head)
+                case "usage":
+                    self.usage.extend(message.usage.policies)
             self.changed.set()
 
     async def Hold(self, requests: Any, context: Any) -> Any:

@@ -10,6 +10,7 @@ from test_holds import REFUND
 from hitl.audit import RecordKind
 from hitl.v1 import gate_pb2
 from hitl_sidecar.sync import Sync
+from hitl_sidecar.usage import Usage
 
 
 async def test_a_flood_of_refusals_does_not_fill_the_disk(gate: Running) -> None:
@@ -53,6 +54,7 @@ async def test_H2_the_audit_head_goes_up_by_itself(gate: Running, hub: ScriptedH
         epoch="e",
         head=lambda: sidecar.audit.head,
         on_config=lambda _: None,
+        usage=Usage(sidecar.metrics.checks),
         head_every=0.01,
     )
     task = asyncio.create_task(sync.run())
@@ -60,3 +62,30 @@ async def test_H2_the_audit_head_goes_up_by_itself(gate: Running, hub: ScriptedH
     task.cancel()
     record = next(r for r in gate.records() if r.sequence == head.sequence)
     assert (record.kind, head.epoch) == (RecordKind.CONFIG, record.epoch)
+
+
+async def test_I12_calls_go_up_as_numbers_by_policy_and_action(gate: Running, hub: ScriptedHub) -> None:
+    """I12: what ran unasked costs no message of its own; each report has what came since the one before."""
+    sidecar = gate.sidecar
+    for tool in ("get_price", "get_price", "delete_all"):
+        await gate.answer(tool)
+    sync = Sync(
+        sidecar.hub,
+        sidecar.programmed,
+        epoch="e",
+        head=lambda: sidecar.audit.head,
+        on_config=lambda _: None,
+        usage=Usage(sidecar.metrics.checks),
+        usage_every=0.01,
+    )
+    task = asyncio.create_task(sync.run())
+    first = await hub.until(lambda: hub.usage[:2] if len(hub.usage) > 1 else None)
+    await gate.answer("get_price")
+    third = await hub.until(lambda: hub.usage[2:])
+    task.cancel()
+    policy = "AgentPolicy/shop/support"
+    assert sorted((row.policy, row.action, row.calls) for row in first) == [
+        (policy, gate_pb2.ACTION_ALLOW, 2),
+        (policy, gate_pb2.ACTION_DENY, 1),
+    ]
+    assert [(row.policy, row.action, row.calls) for row in third] == [(policy, gate_pb2.ACTION_ALLOW, 1)]

@@ -101,6 +101,27 @@ async def test_H1_a_heartbeat_for_another_revision_does_not_refresh(gate: Runnin
     assert (await gate.answer("get_price")).reason_code == "STALE_CONFIG"
 
 
+async def test_H1_a_hub_that_knows_nothing_new_keeps_nothing_fresh(gate: Running, hub: ScriptedHub) -> None:
+    """A hub that lost the API server says since when; its config serves for maxStaleness from then on."""
+    revision = gate.sidecar.programmed.revision
+    gate.jumped = 500
+    hub.send(hub_pb2.Heartbeat(revision=revision, age_seconds=450))
+    hub.send(hub.config(age_seconds=450))
+    await hub.until(lambda: len(hub.acks) == 2)
+    gate.jumped = 940
+    assert (await gate.answer("get_price")).outcome == ALLOWED
+    gate.jumped = 951
+    assert (await gate.answer("get_price")).reason_code == "STALE_CONFIG"
+
+
+async def test_H1_a_new_config_is_as_old_as_the_hub_says(gate: Running, hub: ScriptedHub) -> None:
+    """A sidecar that starts beside a hub without API server does not take its config for a fresh one."""
+    hub.change_policy(a_policy(name="more"), age_seconds=899)
+    await hub.until(lambda: len(hub.acks) == 2)
+    gate.jumped = 2
+    assert (await gate.answer("get_price")).reason_code == "STALE_CONFIG"
+
+
 async def test_a_sidecar_says_hello_with_what_it_runs(gate: Running, hub: ScriptedHub) -> None:
     """After a reconnect the sidecar names the revision it still runs, its epoch and its compiler."""
     await hub.stop()

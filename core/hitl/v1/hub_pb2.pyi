@@ -12,16 +12,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SyncRequest(_message.Message):
-    __slots__ = ("hello", "ack", "activity", "audit_head")
+    __slots__ = ("hello", "ack", "activity", "audit_head", "usage")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     ACTIVITY_FIELD_NUMBER: _ClassVar[int]
     AUDIT_HEAD_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     ack: Ack
     activity: Activity
     audit_head: AuditHead
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., activity: _Optional[_Union[Activity, _Mapping]] = ..., audit_head: _Optional[_Union[AuditHead, _Mapping]] = ...) -> None: ...
+    usage: Usage
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., activity: _Optional[_Union[Activity, _Mapping]] = ..., audit_head: _Optional[_Union[AuditHead, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("epoch", "schemas", "compiler", "revision")
@@ -65,6 +67,22 @@ class ActivityRecord(_message.Message):
     summary: str
     def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., action: _Optional[_Union[_gate_pb2.Action, str]] = ..., tool: _Optional[str] = ..., why: _Optional[str] = ..., summary: _Optional[str] = ...) -> None: ...
 
+class Usage(_message.Message):
+    __slots__ = ("policies",)
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    policies: _containers.RepeatedCompositeFieldContainer[PolicyUsage]
+    def __init__(self, policies: _Optional[_Iterable[_Union[PolicyUsage, _Mapping]]] = ...) -> None: ...
+
+class PolicyUsage(_message.Message):
+    __slots__ = ("policy", "action", "calls")
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    action: _gate_pb2.Action
+    calls: int
+    def __init__(self, policy: _Optional[str] = ..., action: _Optional[_Union[_gate_pb2.Action, str]] = ..., calls: _Optional[int] = ...) -> None: ...
+
 class AuditHead(_message.Message):
     __slots__ = ("epoch", "sequence", "head")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -84,16 +102,18 @@ class SyncResponse(_message.Message):
     def __init__(self, config: _Optional[_Union[ConfigUpdate, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class ConfigUpdate(_message.Message):
-    __slots__ = ("document_json", "revision", "keys", "identity")
+    __slots__ = ("document_json", "revision", "keys", "identity", "age_seconds")
     DOCUMENT_JSON_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     document_json: bytes
     revision: str
     keys: _containers.RepeatedCompositeFieldContainer[NamespaceKey]
     identity: AgentIdentity
-    def __init__(self, document_json: _Optional[bytes] = ..., revision: _Optional[str] = ..., keys: _Optional[_Iterable[_Union[NamespaceKey, _Mapping]]] = ..., identity: _Optional[_Union[AgentIdentity, _Mapping]] = ...) -> None: ...
+    age_seconds: int
+    def __init__(self, document_json: _Optional[bytes] = ..., revision: _Optional[str] = ..., keys: _Optional[_Iterable[_Union[NamespaceKey, _Mapping]]] = ..., identity: _Optional[_Union[AgentIdentity, _Mapping]] = ..., age_seconds: _Optional[int] = ...) -> None: ...
 
 class NamespaceKey(_message.Message):
     __slots__ = ("id", "key")
@@ -131,10 +151,12 @@ class AgentIdentity(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., namespace_uid: _Optional[str] = ..., cluster_uid: _Optional[str] = ..., service_account: _Optional[str] = ..., workload: _Optional[str] = ..., pod_name: _Optional[str] = ..., pod_uid: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("revision",)
+    __slots__ = ("revision", "age_seconds")
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     revision: str
-    def __init__(self, revision: _Optional[str] = ...) -> None: ...
+    age_seconds: int
+    def __init__(self, revision: _Optional[str] = ..., age_seconds: _Optional[int] = ...) -> None: ...
 
 class HoldRequest(_message.Message):
     __slots__ = ("ref", "open", "watch", "drop")

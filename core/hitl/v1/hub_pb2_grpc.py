@@ -69,7 +69,7 @@ class HubServiceServicer:
     """
 
     def Sync(self, request_iterator, context):
-        """Sync streams compiled config and keys down, acknowledgements, Notify records and audit heads up. One per sidecar.
+        """Sync streams compiled config and keys down, acknowledgements, Notify records, usage and audit heads up. One per sidecar.
         The first answer is always a config; the stream stays open until one side goes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
