@@ -143,6 +143,7 @@ class ConfigBook:
         self._version = 0
         self._by_namespace: dict[str, tuple[Entry, ...]] = {}
         self._by_labels: OrderedDict[tuple[object, ...], ServedConfig] = OrderedDict()
+        self._concerning: OrderedDict[tuple[object, ...], tuple[Entry, ...]] = OrderedDict()
         self._documents: OrderedDict[tuple[object, ...], tuple[tuple[Entry, ...], ServedConfig]] = OrderedDict()
         self._news = asyncio.Event()
 
@@ -169,6 +170,7 @@ class ConfigBook:
         self._by_namespace = _by_namespace(generation.entries)
         self._version += 1
         self._by_labels.clear()
+        self._concerning.clear()
         self._news.set()
         self._news = asyncio.Event()
 
@@ -180,17 +182,21 @@ class ConfigBook:
 
     def concerning(self, identity: Identity) -> tuple[Entry, ...]:
         """As `ConfigSource.concerning`: those of its namespace that select it, and the baseline."""
-        own = self._by_namespace.get(identity.agent.namespace, self._by_namespace.get("", ()))
-        return tuple(entry for entry in own if _concerns(entry, identity))
+        namespace = identity.agent.namespace
+        place = (namespace, *_labels(identity))
+        found = self._concerning.get(place)
+        if found is None:
+            own = self._by_namespace.get(namespace, self._by_namespace.get("", ()))
+            found = self._concerning[place] = tuple(entry for entry in own if _concerns(entry, identity))
+            _forget(self._concerning, _MOST_LABELS)
+        return found
 
     def config_for(self, identity: Identity, key_id: str, compiler: str = COMPILER) -> ServedConfig | None:
         """As `ConfigSource.config_for`: the entries of its namespace that select its labels, and the baseline."""
         generation = self.generation
         if generation is None:
             return None
-        agent, stamped = identity.agent, identity.stamped
-        labels = frozenset(agent.labels.items()), None if stamped is None else frozenset(stamped.items())
-        place = (agent.namespace, identity.namespace_uid, key_id, compiler, labels)
+        place = (identity.agent.namespace, identity.namespace_uid, key_id, compiler, *_labels(identity))
         served = self._by_labels.get(place)
         if served is None:
             served = self._by_labels[place] = self._serve(generation, identity, key_id, compiler)
@@ -271,6 +277,12 @@ def _concerns(entry: Entry, identity: Identity) -> bool:
         return False
     stamped = identity.stamped
     return _is_selected(entry, identity.agent.labels) or (stamped is not None and _is_selected(entry, stamped))
+
+
+def _labels(identity: Identity) -> tuple[object, object]:
+    """What tells apart the pods of a namespace."""
+    stamped = identity.stamped
+    return frozenset(identity.agent.labels.items()), None if stamped is None else frozenset(stamped.items())
 
 
 def _is_selected(entry: Entry, labels: Mapping[str, str]) -> bool:

@@ -35,6 +35,7 @@ class Resource:
 
     Attributes:
         version: of the whole object; grows with every write to it.
+        changed: when its spec was written last.
         reviewed: what the annotation `REVIEWED` says, if it says a time.
         foreign: keys beside spec that nobody knows.
         status: as written by whoever leads.
@@ -48,6 +49,7 @@ class Resource:
     spec: Any
     version: int
     created: datetime
+    changed: datetime
     reviewed: datetime | None = None
     foreign: tuple[str, ...] = ()
     status: Mapping[str, Any] = field(default_factory=dict)
@@ -84,6 +86,7 @@ def resource_of(kind: str, manifest: Mapping[str, Any]) -> Resource:
             spec=manifest.get("spec"),
             version=int(metadata["resourceVersion"]),
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
+            changed=_changed(metadata),
             reviewed=reviewed_at(metadata),
             foreign=tuple(sorted(manifest.keys() - _ROOT)),
             status=manifest.get("status") or {},
@@ -102,6 +105,16 @@ def reviewed_at(metadata: Mapping[str, Any]) -> datetime | None:
     except ValueError:
         return None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+
+
+def _changed(metadata: Mapping[str, Any]) -> datetime:
+    """The API server stamps each manager of fields whenever it changed any of them."""
+    written = [
+        datetime.fromisoformat(each["time"])
+        for each in metadata.get("managedFields") or ()
+        if "time" in each and "f:spec" in (each.get("fieldsV1") or {})
+    ]
+    return max(written, default=datetime.fromisoformat(metadata["creationTimestamp"]))
 
 
 def path_of_resource(key: Key, subresource: str | None = None) -> str:
