@@ -222,6 +222,30 @@ def adding(entry: Json, where: str = "decisions") -> Change:
     return lambda status, _: {**status, where: [*status.get(where, []), entry]}
 
 
+def condition(kind: str, reason: str = "RequirementsMet", status: str = "True", message: str = "so it is") -> Json:
+    """A condition as the operator writes it."""
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": "2026-05-01T02:47:10.123456Z",
+    }
+
+
+def ending(state: str) -> Json:
+    """What the operator writes when a request comes to this state."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    reached = ["Approved", "Consumed"] if state == "Consumed" else [state]
+    released = {"consumedTime": now, "consumedDigest": "19c4d2f8" * 8, "consumedBy": "pod-uid/epoch-1"}
+    return {
+        "state": state,
+        "conditions": [condition(each) for each in reached],
+        "resolvedTime": now,
+        **(released if state == "Consumed" else {}),
+    }
+
+
 # --- every way of writing
 
 
@@ -300,15 +324,20 @@ async def tries(
 
 
 async def refused(
-    court: Court, person: Person, request: Json, change: Change | None, words: str, **options: Any
+    court: Court,
+    person: Person,
+    request: Json,
+    change: Change | None,
+    words: str | tuple[str, ...],
+    **options: Any,
 ) -> None:
-    """Nobody gets through in any way, each is told `words`, and what is stored is what was stored."""
+    """Nobody gets through in any way, each is told (one of) `words`, and what is stored is what was stored."""
     before = await court.look(request)
     found = await tries(court, person, request, change, **options)
     assert found.went_through == [], f"{person.name} got through by {found.went_through}"
     assert {error.status for error in found.refusals.values()} <= {403, 422}, found.messages
     for message in found.messages:
-        assert words in message, message
+        assert any(each in message for each in ((words,) if isinstance(words, str) else words)), message
     after = await court.look(request)
     assert after == before
 

@@ -1,0 +1,326 @@
+"""What was said and written stays on a real API server: no second vote, no late one, nobody's entry or time touched."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from cluster.voting import (
+    ANA,
+    BO,
+    EDITOR,
+    JUNIOR,
+    MASTER,
+    MIA,
+    OPERATOR,
+    WAYS,
+    Change,
+    Court,
+    Json,
+    adding,
+    applies,
+    condition,
+    ending,
+    note_of,
+    refused,
+    vote_of,
+)
+from hitl.errors import ApiError
+from hitl.policy.verdicts import OnTimeout, Requirement
+from stores.asking import a_spec
+
+STAYS = ("decisions stay", "a decision is never", "What was said before stays", "you have voted on")
+ENDS = ("Approved", "Denied", "Expired", "Cancelled", "Consumed")
+
+
+def two() -> Any:
+    return a_spec(requirements=(Requirement("leads", approvals=2),), denials_to_end=2)
+
+
+def without(key: str) -> Change:
+    return lambda status, _: {each: value for each, value in status.items() if each != key}
+
+
+def with_(**more: Any) -> Change:
+    return lambda status, _: {**status, **more}
+
+
+def rewriting(whose: str, /, **changes: Any) -> Change:
+    """Somebody's entry with changes."""
+
+    def change(status: Json, _: Json) -> Json:
+        entries = [{**each, **changes} if each["reviewer"] == whose else each for each in status["decisions"]]
+        return {**status, "decisions": entries}
+
+    return change
+
+
+async def test_C1_nobody_votes_twice_or_changes_his_mind(court: Court) -> None:
+    """C1, I5: once cast, a vote can be neither changed, nor repeated, nor cast again in other capitals."""
+    request = await court.ask(two())
+    await court.vote(ANA, request)
+    for change in (
+        rewriting(ANA.name, decision="Denied", reason="changed my mind"),
+        rewriting(ANA.name, reason="more words"),
+        adding(vote_of(ANA, request, "Denied", reviewer=ANA.name.upper())),
+    ):
+        await refused(court, ANA, request, change, ("you have voted on", "a decision is never changed"))
+    async with court.api(ANA) as api:
+        path = court.path(request["metadata"]["name"], "status")
+        with pytest.raises(ApiError, match="write exactly one new decision or note"):
+            await applies(api, path, request, [vote_of(ANA, request)], manager="hitl-again")
+
+
+@pytest.mark.parametrize(
+    "person", [BO, MASTER, EDITOR, OPERATOR], ids=["a reviewer", "an admin", "an editor", "operator"]
+)
+async def test_I5_nobody_touches_another_s_vote(court: Court, person: Any) -> None:
+    """I5, C3: a vote is changed or removed by nobody, the operator and administrators included."""
+    request = await court.ask(two())
+    await court.vote(ANA, request, vote_of(ANA, request, argumentsPatch={"amount": {"x": 1}}))
+    await court.vote(MIA, request)
+    words = (*STAYS, "speak for nobody", "Decisions are people's", "Only people decide", "exactly one new", "you may not")
+    for change in (
+        rewriting(ANA.name, decision="Denied"),
+        rewriting(ANA.name, reviewer="x@example.com"),
+        rewriting(ANA.name, argumentsPatch={"amount": {"y": 1}}),
+        rewriting(ANA.name, argumentsPatch={"price": {"x": 1}}),
+        rewriting(ANA.name, groups=["managers"]),
+    ):
+        await refused(court, person, request, change, words)
+    gone: Change = lambda status, _: {**status, "decisions": status["decisions"][1:]}  # noqa: E731 - three ways remove
+    await refused(court, person, request, gone, words, ways=("replace", "merge patch", "JSON patch"))
+    await refused(court, person, request, with_(decisions=[]), words, ways=("replace", "merge patch", "JSON patch"))
+    ways = ("replace", "merge patch", "JSON patch")
+    await refused(court, person, request, without("decisions"), words, ways=ways)
+    await refused(court, person, request, None, words, ways=ways)
+
+
+async def test_C1_the_order_of_votes_and_a_vote_under_another_s_eyes(court: Court) -> None:
+    """C1: one's own vote beside a rewritten one is refused as a whole."""
+    request = await court.ask(two())
+    await court.vote(ANA, request)
+    mine = vote_of(BO, request)
+
+    def both(status: Json, _: Json) -> Json:
+        return {**status, "decisions": [{**status["decisions"][0], "decision": "Denied"}, mine]}
+
+    await refused(court, BO, request, both, STAYS)
+    instead: Change = lambda status, _: {**status, "decisions": [mine]}  # noqa: E731 - in the place of ana's
+    await refused(court, BO, request, instead, STAYS, ways=("replace", "merge patch", "JSON patch"))
+
+
+async def test_C2_a_shared_field_manager_fails_as_append_only(court: Court) -> None:
+    """C2: applying under another's manager would remove, or re-stamp, what he said; both are refused."""
+    request = await court.ask(two())
+    await court.vote(ANA, request, manager="shared")
+    path = court.path(request["metadata"]["name"], "status")
+    before = await court.look(request)
+    async with court.api(BO) as api:
+        with pytest.raises(ApiError, match="a decision is never removed"):
+            await applies(api, path, request, [vote_of(BO, request)], manager="shared")
+        with pytest.raises(ApiError, match="The record of who wrote when must stay"):
+            await applies(api, path, request, [vote_of(ANA, request), vote_of(BO, request)], manager="shared")
+    assert await court.look(request) == before
+
+
+async def test_C2_nobody_votes_under_the_operator_s_manager(court: Court) -> None:
+    """C2: a vote in the operator's own record would move in time with each of its writes."""
+    request = await court.ask()
+    before = await court.look(request)
+    async with court.api(ANA) as api:
+        path = court.path(request["metadata"]["name"], "status")
+        with pytest.raises(ApiError, match="The record of who wrote when must stay"):
+            await api.merge_patch(
+                path, {"status": {"decisions": [vote_of(ANA, request)]}}, field_manager="hitl-operator"
+            )
+    assert await court.look(request) == before
+
+
+async def test_C2_a_forged_record_of_who_wrote_when_is_not_stored(court: Court) -> None:
+    """C2: managedFields sent along with a vote, an older time for it or none for another's, change nothing."""
+    request = await court.ask(two())
+    await court.vote(ANA, request, manager="hitl-ana")
+    live = await court.look(request)
+    forged = [{**each, "time": "2020-01-01T00:00:00Z"} for each in live["metadata"]["managedFields"]]
+    for person, fields in ((BO, forged), (MIA, [{}])):
+        live = await court.look(request)
+        entries = [*live["status"]["decisions"], vote_of(person, live)]
+        body = {
+            **live,
+            "metadata": {**live["metadata"], "managedFields": fields},
+            "status": {**live["status"], "decisions": entries},
+        }
+        async with court.api(person) as api:
+            path = court.path(request["metadata"]["name"], "status")
+            await api.replace(path, body, field_manager=f"hitl-{person.name}")
+    kept = (await court.look(request))["metadata"]["managedFields"]
+    assert {each["manager"] for each in kept} >= {"hitl-ana", f"hitl-{BO.name}", f"hitl-{MIA.name}"}
+    assert not [each for each in kept if each["time"].startswith("2020")]
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_I5_no_vote_after_the_end(court: Court, end: str) -> None:
+    """C1, I5: once any outcome is True nobody votes, or asks for time or for others."""
+    request = await court.ask(two())
+    async with court.operator() as api:
+        await court.outcome(request, ending(end), api)
+    words = f"is no longer pending: it is {end}"
+    for entry in (vote_of(ANA, request), vote_of(ANA, request, "Denied")):
+        await refused(court, ANA, request, adding(entry), (words, "voting has ended"))
+    for kind in ("Extend", "Escalate"):
+        await refused(court, ANA, request, adding(note_of(ANA, request, kind), "notes"), words)
+    async with court.api(ANA) as api:
+        path = court.path(request["metadata"]["name"], "status")
+        await applies(api, path, request, [note_of(ANA, request, "Feedback")], manager="f", where="notes")
+
+
+async def test_late_votes_are_refused_though_nobody_wrote_the_end(court: Court) -> None:
+    """DESIGN 8: past the deadline by the server's clock a vote is too late, whether or not the operator lives."""
+    request = await court.ask(expires=-1)
+    for entry in (vote_of(ANA, request), vote_of(ANA, request, "Denied")):
+        await refused(court, ANA, request, adding(entry), "and is no longer pending; nothing ran")
+    await refused(court, ANA, request, adding(note_of(ANA, request), "notes"), "is no longer pending")
+    spent = await court.ask(a_spec(on_timeout=OnTimeout.RETRY), expires=-1, status={"rounds": 1})
+    await refused(court, ANA, spent, adding(vote_of(ANA, spent)), "is no longer pending")
+
+
+async def test_a_note_that_waits_to_be_heeded_keeps_the_vote_open(court: Court) -> None:
+    """DESIGN 8: who asked for more time in time is not told that it is over before the operator has looked."""
+    request = await court.ask()
+    path = court.path(request["metadata"]["name"], "status")
+    async with court.api(ANA) as api:
+        await applies(api, path, request, [note_of(ANA, request)], manager="n", where="notes")
+    async with court.operator() as api:
+        await court.outcome(request, {"expirationTime": "2026-01-01T00:00:00.000000Z"}, api)
+    await court.vote(ANA, request)
+    async with court.operator() as api:
+        await court.outcome(request, {"notesApplied": 1}, api)
+    await refused(court, BO, request, adding(vote_of(BO, request)), "is no longer pending")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"state": "Approved"},
+        {"state": "Approved", "conditions": [condition("Approved")]},
+        {"state": "Denied", "conditions": [condition("Denied", "DeniedByReviewer")]},
+        {"conditions": [condition("Escalated", "Asked")]},
+        {"verified": [{"reviewer": ANA.name, "groups": ["managers"], "hardware": True}]},
+        {"expirationTime": "2099-01-01T00:00:00.000000Z"},
+        {"requirements": [{"name": "anyone", "approvals": 1}]},
+        {"rounds": 1},
+        {"escalated": 1},
+        {"result": "Succeeded"},
+    ],
+    ids=", ".join,
+)
+async def test_C1_nothing_else_in_status_is_a_reviewer_s(court: Court, more: Json) -> None:
+    """C1: a good vote that brings an outcome, a deadline, terms or the hub's word along is refused as a whole."""
+    request = await court.ask()
+
+    def change(status: Json, _: Json) -> Json:
+        return {**status, "decisions": [vote_of(ANA, request)], **more}
+
+    await refused(court, ANA, request, change, ("nothing in status is yours to write", "state follows"))
+    await refused(court, ANA, request, with_(**more), ("write exactly one new", "state follows"))
+
+
+async def test_C1_a_vote_that_takes_terms_away_is_refused(court: Court) -> None:
+    """C1: a replace that leaves the deadline out, beside a good vote, is refused."""
+    request = await court.ask()
+
+    def change(status: Json, _: Json) -> Json:
+        return {"state": status["state"], "decisions": [vote_of(ANA, request)]}
+
+    ways = ("replace", "merge patch", "JSON patch")
+    await refused(court, ANA, request, change, "expirationTime may not be dropped", ways=ways)
+
+
+async def test_C1_metadata_and_spec_do_not_ride_on_a_vote(court: Court) -> None:
+    """C1, C3: labels, annotations, owners, finalizers and another question, sent with a vote, are not stored."""
+    request = await court.ask()
+    live = await court.look(request)
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}
+    body = {
+        **live,
+        "metadata": {
+            **live["metadata"],
+            "labels": {"x": "y"},
+            "annotations": {"x": "y"},
+            "finalizers": ["example.com/keep"],
+            "ownerReferences": [owner],
+        },
+        "spec": {**live["spec"], "tier": "confirm", "summary": "something harmless", "excluded": []},
+        "status": {**live["status"], "decisions": [vote_of(ANA, request)]},
+    }
+    async with court.api(ANA) as api:
+        await api.replace(court.path(request["metadata"]["name"], "status"), body, field_manager="all-at-once")
+    after = await court.look(request)
+    assert after["spec"] == live["spec"]
+    assert not {"labels", "annotations", "finalizers", "ownerReferences"} & set(after["metadata"])
+    assert len(after["status"]["decisions"]) == 1
+
+
+async def test_C1_a_vote_cannot_lower_the_tier_it_is_judged_by(court: Court) -> None:
+    """C1: the tier that counts is the stored one: a junior's replace with spec.tier confirm changes nothing."""
+    request = await court.ask(a_spec(tier="multi-factor"))
+
+    async with court.api(JUNIOR) as api:
+        live = await court.look(request)
+        body = {
+            **live,
+            "spec": {**live["spec"], "tier": "confirm"},
+            "status": {**live["status"], "decisions": [vote_of(JUNIOR, request)]},
+        }
+        with pytest.raises(ApiError, match="you may not approve MultiFactor"):
+            await api.replace(court.path(request["metadata"]["name"], "status"), body)
+
+
+async def test_I3_dry_runs_are_checked_and_store_nothing(court: Court) -> None:
+    """I3: a dry run tells the truth: a forged vote is refused in it, a good one passes and is not kept."""
+    request = await court.ask()
+    path = court.path(request["metadata"]["name"], "status")
+    async with court.api(ANA) as api:
+        forged = [vote_of(ANA, request, reviewer=BO.name)]
+        with pytest.raises(ApiError, match="speak for nobody else"):
+            await api.merge_patch(path, {"status": {"decisions": forged}}, dry_run=True)
+        await api.merge_patch(path, {"status": {"decisions": [vote_of(ANA, request)]}}, dry_run=True)
+    assert "decisions" not in (await court.look(request))["status"]
+
+
+async def test_C1_a_ninth_note_is_refused(court: Court) -> None:
+    """DESIGN 6: nobody fills a request with more than eight notes of his."""
+    request = await court.ask()
+    path = court.path(request["metadata"]["name"], "status")
+    async with court.api(ANA) as api:
+        for n in range(1, 9):
+            entry = note_of(ANA, request, "Feedback", n)
+            await applies(api, path, request, [entry], manager=f"hitl-note-{n}", where="notes")
+    await refused(court, ANA, request, adding(note_of(ANA, request, "Feedback", 9), "notes"), "less than or equal to 8")
+    again = adding(note_of(ANA, request, "Feedback", 1), "notes")
+    await refused(court, ANA, request, again, "Duplicate value", ways=("replace", "merge patch", "JSON patch"))
+
+
+async def test_C1_votes_that_race_the_end_lose_or_come_first(court: Court) -> None:
+    """I5: of a vote and an outcome at the same moment one is first; never does a vote stand that came after."""
+    request = await court.ask(two())
+    await court.vote(ANA, request)
+    live = await court.look(request)
+    version = live["metadata"]["resourceVersion"]
+    path = court.path(request["metadata"]["name"], "status")
+    async with court.api(BO) as bo, court.operator() as operator:
+        patch = {"metadata": {"resourceVersion": version}, "status": ending("Cancelled")}
+        vote, end = await asyncio.gather(
+            applies(bo, path, request, [vote_of(BO, request)], manager="bo"),
+            operator.merge_patch(path, patch, field_manager="hitl-operator"),
+            return_exceptions=True,
+        )
+    lost = [each for each in (vote, end) if isinstance(each, ApiError)]
+    assert len(lost) == 1, (vote, end)
+    assert lost[0].status in (403, 409, 422)
+
+
+def test_every_way_of_writing_is_tried() -> None:
+    """The stories of this tier write by PUT, merge patch, JSON patch and server-side apply."""
+    assert set(WAYS) == {"replace", "merge patch", "JSON patch", "apply"}
