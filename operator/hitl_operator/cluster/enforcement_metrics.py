@@ -15,7 +15,7 @@ class EnforcementMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.standing = Gauge("hitl_enforcement_standing", "1 while votes count.", registry=registry)
         self.gaps = Counter("hitl_enforcement_gaps_total", "Gaps that this replica found.", registry=registry)
-        self._as_shipped = Gauge(
+        self.as_shipped = Gauge(
             "hitl_guard_as_shipped",
             "1 for an admission policy, binding or CRD as shipped.",
             ["guard"],
@@ -25,4 +25,4 @@ class EnforcementMetrics:
     def show(self, problems: Mapping[str, str], guards: Iterable[str]) -> None:
         """What is as shipped and what is not."""
         for guard in guards:
-            self._as_shipped.labels(guard).set(0 if guard in problems else 1)
+            self.as_shipped.labels(guard).set(0 if guard in problems else 1)

@@ -111,6 +111,11 @@ class Enforcement:
         return self._lost
 
     @property
+    def why(self) -> str:
+        """Why votes do not count now, for administrators; empty while they do."""
+        return self._why
+
+    @property
     def stands(self) -> bool:
         """Whether votes count now."""
         return self._lost is None
@@ -258,7 +263,7 @@ class Enforcement:
         self._told = now
         self._metrics.standing.set(1 if now is None else 0)
         if why and why != self._why:
-            _log.error("enforcement-not-standing", why=why, mend=_MEND)
+            _log.error("enforcement-not-standing", why=why)
         self._why = why
         if was != now:
             _log.warning("enforcement", stands=now is None)
