@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from hitl.errors import HitlError
-from hitl_cli.at_home import HomePlace
-from hitl_cli.home import Home
-from hitl_cli.place import Place
 from hitl_cli.render import Output, Screen
 
 if TYPE_CHECKING:
+    # Each kind of place is imported where it is found: a list on a cluster must not pay for homes.
+    from hitl_cli.home import Home
     from hitl_cli.on_cluster.place import ClusterPlace
+    from hitl_cli.place import Place
 
 
 class Session:
@@ -44,14 +44,14 @@ class Session:
         return self.plugin or self.context is not None or self.kubeconfig is not None
 
     @property
-    def place(self) -> Place:
+    def place(self) -> "Place":
         """Where this run works; the same object whenever it is asked for."""
         if self._place is None:
             self._place = self._found_place()
         return self._place
 
     @property
-    def home(self) -> Home:
+    def home(self) -> "Home":
         """The home this run looks in; only for what there is in a home alone.
 
         Raises:
@@ -59,6 +59,8 @@ class Session:
         """
         if self.is_on_cluster:
             raise HitlError("a cluster has no home on this machine; this is for hitl --home DIR")
+        from hitl_cli.home import Home  # noqa: PLC0415 - start-up: as above
+
         return Home.find(self.home_option, os.environ)
 
     @property
@@ -99,7 +101,7 @@ class Session:
             )
         return place
 
-    def _found_place(self) -> Place:
+    def _found_place(self) -> "Place":
         if self.is_on_cluster:
             if self.home_option is not None:
                 raise click.UsageError("--home is a place on this machine, not on a cluster; leave one of the two out")
@@ -121,4 +123,6 @@ class Session:
             raise click.UsageError(
                 "--as-group is for a cluster: with --context; in a home reviewers.yaml has the groups"
             )
+        from hitl_cli.at_home import HomePlace  # noqa: PLC0415 - start-up: a cluster needs it not
+
         return HomePlace(self.home, self.home_option, self.namespace, self.person, self.now)

@@ -6,13 +6,14 @@ from hitl.approvals.requests import DecisionKind
 from hitl_cli.answers import Choice
 from hitl_cli.decisions import decide
 from hitl_cli.exits import Exit
+from hitl_cli.naming import request_names
 from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
 from hitl_cli.render import Output
 from hitl_cli.session import Session
 
 
 @click.command("approve", short_help="Let a call run, once.")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=request_names)
 @click.option("--reason", metavar="TEXT", default="", help="Why; kept with the decision, the agent reads it.")
 @click.option("--edit", "edits", metavar="NAME=VALUE", multiple=True, help="Run it with this argument instead (JSON).")
 @click.option("--group", is_flag=True, help="All similar calls that wait with it.")

@@ -5,13 +5,14 @@ import click
 from hitl.approvals.requests import NoteType
 from hitl_cli.exits import Exit
 from hitl_cli.notes import Ask, leave
+from hitl_cli.naming import request_names
 from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
 from hitl_cli.render import Output
 from hitl_cli.session import Session
 
 
 @click.command("escalate", short_help="Ask more people to decide a request.")
-@click.argument("name")
+@click.argument("name", shell_complete=request_names)
 @click.option("--reason", metavar="TEXT", default="", help="Why; kept with the request.")
 @place_option
 @namespace_option

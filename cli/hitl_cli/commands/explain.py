@@ -13,6 +13,7 @@ from hitl.policy.spec import PodSelector, Policy
 from hitl_cli.described import DescribedCall, read_call, stored_call, typed_call
 from hitl_cli.exits import Exit
 from hitl_cli.lines import Line, hanging, line, word
+from hitl_cli.naming import request_names
 from hitl_cli.options import namespace_option, output_option, pass_session, place_option
 from hitl_cli.policies import InForce, PolicyFiles, compiled_for, read_policies
 from hitl_cli.render import Output
@@ -22,7 +23,7 @@ from hitl_cli.session import Session
 
 
 @click.command("explain", short_help="What the policies say of a call, step by step.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=request_names)
 @click.option("-f", "--filename", "paths", metavar="PATH", multiple=True, help="Policies: file, folder, or -.")
 @click.option("--call", "file", metavar="FILE", help="The call as JSON: server, tool, arguments …; - for stdin.")
 @click.option("--tool", metavar="[SERVER/]TOOL", help="Instead of --call: the tool.")

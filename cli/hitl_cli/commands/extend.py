@@ -6,6 +6,7 @@ from hitl.approvals.requests import NoteType
 from hitl.policy.durations import parse_duration
 from hitl_cli.exits import Exit
 from hitl_cli.notes import Ask, leave
+from hitl_cli.naming import request_names
 from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
 from hitl_cli.render import Output
 from hitl_cli.session import Session
@@ -14,7 +15,7 @@ _MINUTE = 60
 
 
 @click.command("extend", short_help="Give a request more time.")
-@click.argument("name")
+@click.argument("name", shell_complete=request_names)
 @click.argument("length", metavar="MINUTES|DURATION")
 @click.option("--reason", metavar="TEXT", default="", help="Why; kept with the request.")
 @place_option

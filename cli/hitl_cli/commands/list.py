@@ -181,7 +181,7 @@ def _footer(session: Session, look: _Look, warnings: Sequence[str]) -> list[Line
     if look.viewer is None:
         count = f"{len(rows)} {'waits' if len(rows) == 1 else 'wait'} for a decision"
     else:
-        count = f"{len(mine)} of {len(rows)} need you{_others(row for row in rows if row not in mine)}"
+        count = f"{len(mine)} of {len(rows)} need you{_others(rows)}"
     lines: list[Line] = [f"{count}. The oldest has waited {oldest}.", *warnings]
     next_one = (mine or rows)[0].group
     whole = ["--group"] if len(next_one.members) > 1 else []
@@ -189,7 +189,9 @@ def _footer(session: Session, look: _Look, warnings: Sequence[str]) -> list[Line
 
 
 def _others(rows: Iterable[_Row]) -> str:
-    reasons = [f"{row.group.first.name}: {row.standing.why_not}" for row in rows if row.standing]
+    """Why the rows that do not need the caller do not: the first of them in words."""
+    standings = ((row.group.first.name, row.standing) for row in rows if row.standing)
+    reasons = [f"{name}: {standing.why_not}" for name, standing in standings if not standing.may_approve]
     if not reasons:
         return ""
     more = f"; {len(reasons) - 1} more" if len(reasons) > 1 else ""

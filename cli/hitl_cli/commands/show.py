@@ -10,6 +10,7 @@ from hitl_cli.difference import difference
 from hitl_cli.endings import state_at
 from hitl_cli.exits import Exit
 from hitl_cli.group_page import group_page
+from hitl_cli.naming import request_names
 from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
 from hitl_cli.page import Beside, page
 from hitl_cli.past import alone_because, group_of, past_of
@@ -19,7 +20,7 @@ from hitl_cli.session import Session
 
 
 @click.command("show", short_help="Exactly what one request would run, and why it is held.")
-@click.argument("name")
+@click.argument("name", shell_complete=request_names)
 @click.option("--full", is_flag=True, help="Cut nothing.")
 @click.option("--diff", "only_difference", is_flag=True, help="Only what changed since the last approved call like it.")
 @click.option("--one", is_flag=True, help="This request alone, also where it stands for a group.")
