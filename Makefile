@@ -33,12 +33,14 @@ check: $(READY) ## format, lint, types, import contracts, generated files, proto
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
 	./proto/generate --check
+	$(BIN)/python crds/generate.py --check
 
 bench: $(READY) ## the budgets of docs/benchmarks.md, as ratios side by side in one run
 	$(BIN)/python -m benchmarks
 
-generate: $(READY) ## write the generated stubs again
+generate: $(READY) ## write again what is made from protos and CRDs
 	./proto/generate
+	$(BIN)/python crds/generate.py
 
 lock: $(READY) ## write requirements/dev.txt again from pyproject.toml
 	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-options --no-header --extra sidecar --extra operator --extra cli --output-file requirements/dev.txt pyproject.toml requirements/dev.in
