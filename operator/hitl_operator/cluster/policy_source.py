@@ -79,12 +79,6 @@ class PolicySource:
         self._settings = settings
         self._dirty.set()
 
-    def use_settings(self, settings: Settings) -> None:
-        """Other settings of the operator, for every sidecar."""
-        self._settings = settings
-        if self.synced.is_set():
-            self._dirty.set()
-
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
         await self._begin()
