@@ -31,7 +31,8 @@ _TLS: Final[Sequence[tuple[str, int]]] = (
     ("grpc.min_reconnect_backoff_ms", 5000),  # as long may a handshake take on a busy machine; refusals come at once
     # A replica that froze, or whose node is gone, hangs up nothing: it is noticed by what it does not answer.
     ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # whichever ping is under way; a minute if it is left out
     ("grpc.http2.max_pings_without_data", 0),
 )
 
