@@ -1,0 +1,174 @@
+"""Kubernetes Events: what people see without asking, once, bounded, and never an argument (I10, G1, DESIGN 18)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from cluster.enforcing import eventually
+from cluster.voting import Court, Json, a_court
+from control_plane.running import ControlPlane
+from hitl.approvals.conditions import with_outcome
+from hitl.approvals.requests import ApprovalRequest, State
+from hitl.kube.paths import path_of
+from hitl.policy.calls import Agent
+from hitl.stores.kubernetes.objects import request_of
+from hitl.v1 import gate_pb2, hub_pb2
+from hitl.wire.identity import Identity
+from hitl_operator.cluster.events import About, Events
+from stores.asking import a_spec
+
+AT = datetime(2026, 5, 1, 2, 47, 10, tzinfo=UTC)
+
+
+@pytest.fixture
+def court(control_plane: ControlPlane) -> Court:
+    """A namespace in which nobody else's Events stand."""
+    return a_court(control_plane)
+
+
+@asynccontextmanager
+async def posting(
+    court: Court, *, at: datetime = AT, instance: str = "hitl-1", **options: Any
+) -> AsyncIterator[Events]:
+    """Events of one replica that are posted as they are said."""
+    async with court.operator() as api:
+        events = Events(api, "hitl-system", instance, clock=lambda: at, **options)
+        running = asyncio.create_task(events.run())
+        try:
+            yield events
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def found(court: Court, wanted: int, namespace: str = "", **fields: str) -> list[Json]:
+    """So many Events with these values; fails where it is never that many."""
+
+    async def look() -> list[Json]:
+        async with court.admin() as api:
+            page = await api.list_page(path_of("v1", "events", namespace or court.namespace))
+        events = [item for item in page["items"] if fields.items() <= item.items()]
+        return events if len(events) >= wanted else []
+
+    events: list[Json] = await eventually(look)
+    assert len(events) == wanted
+    return events
+
+
+async def a_request(court: Court) -> ApprovalRequest:
+    return request_of(await court.ask(a_spec(on_behalf_of="", summary="refund 150.00 EUR")))
+
+
+def identity(court: Court, *, pod: str = "support-1", workload: str = "deploy/support") -> Identity:
+    return Identity(Agent(court.namespace, "support", workload, pod, f"uid-{pod}"), "ns-uid", "cluster-uid")
+
+
+def ran(tool: str = "stripe/refund", action: int = gate_pb2.ACTION_NOTIFY, summary: str = "refund") -> Any:
+    return hub_pb2.ActivityRecord(action=action, tool=tool, why="rule small", summary=summary)  # type: ignore[arg-type]
+
+
+async def test_a_held_and_decided_call_is_told_on_the_request(court: Court) -> None:
+    """Who describes a request reads that it was held and how it ended; the pod is named beside."""
+    request = await a_request(court)
+    ended = with_outcome(request.status, State.CANCELLED, "EnforcementLost", "why", AT)
+    async with posting(court) as events:
+        events.opened(request)
+        events.written(request, replace(request, status=ended))
+        (held,) = await found(court, 1, reason="Held")
+        (over,) = await found(court, 1, reason="Cancelled")
+    assert held["involvedObject"]["uid"] == request.uid
+    assert held["related"]["name"] == request.spec.agent_pod
+    assert "refund 150.00 EUR" in held["message"]
+    assert (held["type"], over["type"]) == ("Normal", "Warning")
+
+
+async def test_I10_an_event_says_no_more_than_the_summary(court: Court) -> None:
+    """I10: neither arguments nor people's words nor their names stand in an Event."""
+    request = request_of(await court.ask(a_spec(on_behalf_of="kim@example.com", summary="pay", justification="hush")))
+    ended = with_outcome(request.status, State.DENIED, "DeniedByReviewer", 'denied by ana@example.com: "no"', AT)
+    async with posting(court) as events:
+        events.opened(request)
+        events.written(request, replace(request, status=ended))
+        (over,) = await found(court, 1, reason="Denied")
+        (held,) = [each for each in await found_of(court, request, 1) if each["reason"] == "Held"]
+    for word in ("15000", "hush", "kim@", "ana@", '"no"'):
+        assert word not in str((held["message"], over["message"]))
+
+
+async def found_of(court: Court, request: ApprovalRequest, least: int) -> list[Json]:
+    async def look() -> list[Json]:
+        async with court.admin() as api:
+            page = await api.list_page(path_of("v1", "events", court.namespace))
+        events = [item for item in page["items"] if item["involvedObject"].get("uid") == request.uid]
+        return events if len(events) >= least else []
+
+    events: list[Json] = await eventually(look)
+    return events
+
+
+async def test_two_replicas_say_the_same_thing_once(court: Court) -> None:
+    """What both saw is one Event, whoever was first."""
+    request = await a_request(court)
+    async with posting(court) as one, posting(court, instance="hitl-2") as other:
+        one.opened(request)
+        other.opened(request)
+        one.policy(About("hitl.dev/v1alpha1", "AgentPolicy", court.namespace, "last"), "Invalid", "said after it")
+        other.policy(About("hitl.dev/v1alpha1", "AgentPolicy", court.namespace, "last"), "Invalid", "said last")
+        await found(court, 2, reason="Invalid")
+    assert len(await found_of(court, request, 1)) == 1
+
+
+async def test_notify_is_one_event_for_each_workload_tool_and_minute(court: Court) -> None:
+    """However many pods call a tool however often, a minute has one Event of it; other actions have none."""
+    later = AT.replace(minute=48)
+    async with posting(court) as events, posting(court, at=later) as next_minute:
+        for pod in ("support-1", "support-2"):
+            events.acted(identity(court, pod=pod), [ran(), ran(), ran("mail/send")])
+        events.acted(identity(court, workload="deploy/other"), [ran()])
+        events.acted(identity(court), [ran(action=gate_pb2.ACTION_DENY), ran(action=gate_pb2.ACTION_ALLOW)])
+        next_minute.acted(identity(court), [ran()])
+        told = await found(court, 4, reason="Notify")
+    assert sorted(each["message"].split(" · ")[0] for each in told) == [
+        "deploy/other ran stripe/refund",
+        "deploy/support ran mail/send",
+        "deploy/support ran stripe/refund",
+        "deploy/support ran stripe/refund",
+    ]
+
+
+async def test_G1_what_a_sidecar_did_not_escape_is_not_told(court: Court) -> None:
+    """G1: a record with control or bidi characters becomes no Event."""
+    async with posting(court) as events:
+        events.acted(
+            identity(court, workload="deploy/g1"), [ran(summary="x\u202ey"), ran(tool="a/b", summary="\x1b[31m")]
+        )
+        events.acted(identity(court, workload="deploy/g1"), [ran(tool="last/one")])
+
+        async def look() -> list[str]:
+            async with court.admin() as api:
+                page = await api.list_page(path_of("v1", "events", court.namespace))
+            return [item["message"] for item in page["items"] if "deploy/g1" in item["message"]]
+
+        assert await eventually(look) == ["deploy/g1 ran last/one · rule small · refund"]
+
+
+async def test_a_flood_of_events_is_dropped_not_queued(court: Court) -> None:
+    """Past a hundred at once Events are dropped and counted; nothing waits for them, nothing grows."""
+    async with court.operator() as api:
+        events = Events(api, "hitl-system", "hitl-1", clock=lambda: AT, monotonic=lambda: 0.0)
+        for number in range(5000):
+            events.acted(identity(court), [ran(f"tool/{number}")])
+        assert events.waiting == 100
+
+
+async def test_C4_a_loss_of_enforcement_is_told_in_the_operators_namespace(court: Court) -> None:
+    """C4: the alert stands where administrators look, each time anew."""
+    async with posting(court) as events:
+        events.enforcement("EnforcementLost", "binding hitl-decisions is not there")
+        told = [e for e in await found(court, 1, "hitl-system", reason="EnforcementLost") if e["type"] == "Warning"]
+    assert told[0]["message"] == "binding hitl-decisions is not there"
