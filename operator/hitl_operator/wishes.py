@@ -33,6 +33,7 @@ _LONGEST: Mapping[str | None, int] = {
     "server": 128,
     "tool": 128,
     "traceparent": 128,
+    "username": 512,
 }
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
