@@ -62,6 +62,7 @@ RELAXING = {
     "a final rule": ({"rules": [CONFIRM, FINAL]}, "rules[1]"),
     "undeclared Allow": ({"undeclared": "Allow"}, "spec.undeclared: Allow"),
     "undeclared Notify": ({"undeclared": "Notify"}, "spec.undeclared: Notify"),
+    "autonomy 4.0, which the API server reads as 4": ({"autonomy": 4.0}, "spec.autonomy"),
     "stricter thresholds, because any scoring is relaxing": (
         {"scoring": {"thresholds": {"notify": 1}}},
         "spec.scoring",
@@ -451,3 +452,15 @@ def _everywhere(
         kind | {"kind": "ClusterRole", "rules": [rule]},
         kind | {"kind": "ClusterRoleBinding", "roleRef": ref, "subjects": subjects},
     )
+
+
+def test_A7_no_role_of_kubernetes_but_cluster_admin_relaxes(control_plane: ControlPlane) -> None:
+    """Roles edit and admin of a namespace give nothing here; the shipped role gives exactly the verb."""
+    namespace = a_namespace(control_plane)
+    for role in ("edit", "admin", "hitl-policy-author", "hitl-reviewer", "hitl-policy-relaxer"):
+        bound = control_plane.kubectl(
+            "create", "rolebinding", role, f"--clusterrole={role}", f"--user=u-{role}", "-n", namespace
+        )
+        assert bound.returncode == 0, bound.stderr
+        asked = control_plane.kubectl("auth", "can-i", "relax", "agentpolicies", "-n", namespace, f"--as=u-{role}")
+        assert (role, asked.stdout) == (role, "yes\n" if role == "hitl-policy-relaxer" else "no\n")
