@@ -19,7 +19,7 @@ def inbox(control_plane: ControlPlane, namespace: str) -> Inbox:
 
 
 def test_an_approval_is_released_within_moments(inbox: Inbox) -> None:
-    """stdout says what is true, stderr to whom it was released and how fast; exit code 0."""
+    """Stdout says what is true, stderr to whom it was released and how fast; exit code 0."""
     inbox.request("refund-7f3kq")
     with inbox.operated():
         done = inbox.person(ANA, ["support-leads"]).hitl("approve", "refund-7f")
@@ -83,7 +83,7 @@ def test_C2_two_at_the_same_time_are_both_taken(inbox: Inbox) -> None:
 
 
 def test_a_second_factor_of_the_login_is_shown_and_recorded(inbox: Inbox) -> None:
-    """amr hwk in the token: the vote carries it, counts, and the page says that a key was verified."""
+    """Amr hwk in the token: the vote carries it, counts, and the page says that a key was verified."""
     wanted = (Requirement("reviewer", any_of=("managers",), second_factor=SecondFactor.HARDWARE),)
     inbox.request("deploy-1", a_spec(tier="multi-factor", requirements=wanted))
     bo = inbox.person(BO, ["managers"], {"hitl.dev/amr": ["pwd", "hwk"]})
@@ -97,7 +97,7 @@ def test_a_second_factor_of_the_login_is_shown_and_recorded(inbox: Inbox) -> Non
 
 
 def test_a_denial_tells_the_agent_why(inbox: Inbox) -> None:
-    """deny with a category and a reason: exit code 0, the agent's words repeated."""
+    """Deny with a category and a reason: exit code 0, the agent's words repeated."""
     inbox.request("refund-1")
     words = ("--category", "missing-context", "--reason", "C-20817 was refunded yesterday, see R-5512")
     with inbox.operated():
@@ -143,7 +143,7 @@ def test_whoever_may_impersonate_acts_as_the_one_named(inbox: Inbox) -> None:
 
 
 def test_a_request_gets_more_time_and_more_people(inbox: Inbox) -> None:
-    """extend and escalate leave notes that the operator heeds; each says what is in force now."""
+    """Extend and escalate leave notes that the operator heeds; each says what is in force now."""
     steps = (EscalationStep(600, ("oncall",), "AgentPolicy/shop/support"),)
     wanted = (Requirement("reviewer", any_of=("support-leads",), origin="AgentPolicy/shop/support"),)
     inbox.request("refund-1", a_spec(escalation=steps, requirements=wanted))

@@ -4,7 +4,9 @@ Each call runs in a thread, on one of a few connections that calls take turns at
 """
 
 import asyncio
+import contextlib
 import http.client
+import socket
 import ssl
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -30,6 +32,7 @@ class BriefTransport(Transport):
         self._user_agent = user_agent
         self._turns = asyncio.Semaphore(_CONNECTIONS)
         self._idle: list[http.client.HTTPConnection] = []
+        self._all: list[http.client.HTTPConnection] = []
 
     def lines(
         self,
@@ -42,9 +45,14 @@ class BriefTransport(Transport):
         raise NotImplementedError(f"a brief client cannot watch {path}; open one that stays")
 
     def close(self) -> None:
-        """Close every connection."""
-        while self._idle:
-            self._idle.pop().close()
+        """Close every connection; a thread that still waits at one that nobody waits for any more wakes up."""
+        for connection in self._all:
+            if connection.sock is not None:
+                with contextlib.suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
 
     async def _exchange(self, call: Call, headers: Headers) -> Answer:
         async with self._turns:
@@ -52,25 +60,33 @@ class BriefTransport(Transport):
 
     def _exchanged(self, call: Call, headers: Headers) -> Answer:
         connection = self._idle.pop() if self._idle else self._connection()
+        is_good = False
         try:
+            if connection.sock is None:
+                connection.connect()
+                connection.sock.settimeout(self._deadline)  # type: ignore[attr-defined]  # it has just connected
             answer = self._answer(connection, call, headers)
+            is_good = True
+        except TimeoutError:
+            raise  # in the words of the caller's deadline
         except (http.client.HTTPException, OSError, zlib.error) as error:
-            connection.close()
-            if isinstance(error, TimeoutError):
-                raise  # in the words of the caller's deadline
             raise self._unavailable(call, _words(error)) from error
-        self._idle.append(connection)
+        finally:
+            if is_good:
+                self._idle.append(connection)
+            else:
+                connection.close()
         return answer
 
     def _connection(self) -> http.client.HTTPConnection:
         address = urlsplit(self._access.server)
         host, patience = address.hostname or "", min(CONNECT, self._deadline)
+        connection: http.client.HTTPConnection
         if self._tls is None:
             connection = http.client.HTTPConnection(host, address.port, timeout=patience)
         else:
             connection = http.client.HTTPSConnection(host, address.port, timeout=patience, context=self._tls)
-        connection.connect()
-        connection.sock.settimeout(self._deadline)
+        self._all.append(connection)
         return connection
 
     def _answer(self, connection: http.client.HTTPConnection, call: Call, headers: Headers) -> Answer:

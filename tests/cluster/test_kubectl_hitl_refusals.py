@@ -1,0 +1,220 @@
+"""Every "no" of `kubectl hitl` as real users meet it: the exit code, the words, the next thing to type (UX 4)."""
+
+import json
+import socket
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from cli.homes import a_spec
+from cluster.inboxes import Inbox, counted
+from control_plane.running import ControlPlane
+from hitl.approvals.conditions import CancelReason
+from hitl.approvals.requests import ApprovalRequest
+from hitl.approvals.settle import cancel
+from hitl.policy.verdicts import Requirement, SecondFactor
+from hitl.stores.kubernetes import KubernetesStore
+
+ANA, BO = "ana@example.com", "bo@example.com"
+LONGEST_WAIT = 20.0  # seconds; the request of the test ends after one
+
+
+@pytest.fixture
+def inbox(control_plane: ControlPlane, namespace: str) -> Inbox:
+    """A namespace where ana may decide Confirm, and bo everything."""
+    return Inbox(control_plane, namespace).bind("hitl-reviewer", ANA).bind("hitl-senior-reviewer", BO)
+
+
+async def lost(store: KubernetesStore, request: ApprovalRequest) -> ApprovalRequest:
+    """The operator cancels it: the enforcement was gone when it was decided."""
+    message = "votes could not be believed while the admission policy hitl-decisions was gone"
+    status = cancel(request, datetime.now(UTC), CancelReason.ENFORCEMENT_LOST, message)
+    return await store.write_status(request, status)
+
+
+def test_I9_an_expired_request_is_never_called_denied(inbox: Inbox) -> None:
+    """I9: exit code 3, when it ended, that nothing ran, and which setting made it so short."""
+    inbox.request("refund-1", a_spec(timeout=1))
+    ana = inbox.person(ANA, ["support-leads"])
+    until = time.monotonic() + LONGEST_WAIT
+    while (done := ana.hitl("approve", "refund-1")).code != 3:
+        assert time.monotonic() < until, done.err
+    assert done.out == ""
+    assert done.err.startswith("error: refund-1 expired at ")
+    assert "ago; nothing ran." in done.err
+    assert "The agent may ask again. If this is too short: spec.approval.timeout is 1s in policy support." in done.err
+    assert inbox.now_is("refund-1").status.decisions == ()
+
+
+def test_who_comes_late_hears_who_denied_it_and_why(inbox: Inbox) -> None:
+    """Exit code 3, the other's name and words."""
+    inbox.request("refund-1")
+    inbox.person(BO, ["support-leads"]).hitl("deny", "refund-1", "--reason", "customer already refunded")
+    inbox.step("refund-1", counted)
+    done = inbox.person(ANA, ["support-leads"]).hitl("approve", "refund-1")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith(f"error: refund-1 was denied by {BO} ")
+    assert '"customer already refunded"' in done.err
+
+
+def test_without_the_verb_the_role_that_has_it_is_named(inbox: Inbox) -> None:
+    """Exit code 4: verb, virtual resource, role, who can, and how to hand it on."""
+    inbox.request("deploy-1", a_spec(tier="multi-factor"))
+    done = inbox.person(ANA, ["support-leads"]).hitl("approve", "deploy-1", "--reason", "CHG-4411")
+    assert (done.code, done.out) == (4, "")
+    assert done.err.splitlines() == [
+        f"error: you may not approve MultiFactor in namespace {inbox.namespace}.",
+        "It needs verb approve on approvalrequests/multi-factor; role hitl-senior-reviewer has it.",
+        "Who can: kubectl hitl show deploy-1    Hand it on: kubectl hitl escalate deploy-1",
+    ]
+
+
+def test_a_viewer_may_not_deny_either(inbox: Inbox) -> None:
+    """The verb is that of the command: deny, not approve."""
+    inbox.bind("hitl-viewer", "vi@example.com").request("refund-1")
+    done = inbox.person("vi@example.com").hitl("deny", "refund-1", "--reason", "no")
+    assert done.code == 4
+    assert "It needs verb deny on approvalrequests/confirm; role hitl-reviewer has it." in done.err
+
+
+def test_I4_whom_the_call_is_for_must_leave_it_to_another(inbox: Inbox) -> None:
+    """I4: exit code 4 in the words of the manual, however the name is capitalised."""
+    inbox.request("refund-1", a_spec(on_behalf_of="Ana@Example.com", on_behalf_of_verified=True))
+    done = inbox.person(ANA, ["support-leads"]).hitl("approve", "refund-1")
+    assert done.code == 4
+    assert done.err.startswith(
+        "error: you asked for this call (on behalf of Ana@Example.com); another person must decide."
+    )
+    assert "Hand it on: kubectl hitl escalate refund-1" in done.err
+
+
+def test_who_is_not_in_the_group_hears_which_one_and_his_own(inbox: Inbox) -> None:
+    """Exit code 4: the group that is wanted, and those the API server sees."""
+    inbox.request("refund-1")
+    done = inbox.person(BO, ["managers", "oncall"]).hitl("approve", "refund-1")
+    assert done.code == 4
+    wanted = "error: you may not approve refund-1: it is for group support-leads, and you are in managers, oncall."
+    assert done.err.splitlines()[0] == wanted
+
+
+def test_D5_without_the_second_factor_it_says_how_to_log_in(inbox: Inbox) -> None:
+    """D5: exit code 4 before a vote is spent; which factor, what this login shows, how to look."""
+    wanted = (Requirement("reviewer", second_factor=SecondFactor.HARDWARE),)
+    inbox.request("deploy-1", a_spec(tier="multi-factor", requirements=wanted))
+    otp = inbox.person(BO, ["managers"], {"hitl.dev/amr": ["pwd", "otp"]})
+    done = otp.hitl("approve", "deploy-1", "--reason", "CHG-4411")
+    assert done.code == 4
+    assert done.err.splitlines() == [
+        "error: approving deploy-1 needs a hardware key, and your login shows none (hitl.dev/amr: otp).",
+        "Log in again with it, so that your token says so; what the API server sees: kubectl auth whoami",
+    ]
+    assert inbox.now_is("deploy-1").status.decisions == ()
+    assert otp.hitl("deny", "deploy-1", "--reason", "not today").code == 5
+
+
+def test_a_request_whose_votes_could_not_be_believed_is_called_cancelled(inbox: Inbox) -> None:
+    """EnforcementLost: exit code 3, what was gone, and that nothing ran."""
+    inbox.request("refund-1", then=lost)
+    done = inbox.person(ANA, ["support-leads"]).hitl("approve", "refund-1")
+    assert done.code == 3
+    assert "refund-1 was cancelled" in done.err
+    assert "while the admission policy hitl-decisions was gone; nothing ran." in done.err
+    assert "What waits now: kubectl hitl list" in done.err
+
+
+def test_a_request_that_is_gone_is_said_to_be(inbox: Inbox) -> None:
+    """Exit code 1 and where to look."""
+    done = inbox.person(ANA).hitl("approve", "refund-9")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f'error: no request is named "refund-9" or begins so in namespace {inbox.namespace}')
+    assert "Which there are: kubectl hitl list" in done.err
+
+
+def test_an_ambiguous_beginning_lists_what_it_could_mean(inbox: Inbox) -> None:
+    """Exit code 2, both names with their summaries, nothing recorded."""
+    inbox.request("refund-1")
+    inbox.request("refund-2")
+    done = inbox.person(ANA, ["support-leads"]).hitl("approve", "refund")
+    assert done.code == 2
+    assert "  refund-1   refund 150.00 EUR" in done.err
+    assert inbox.now_is("refund-1").status.decisions == ()
+
+
+def test_who_may_not_list_hears_which_role_would_help(inbox: Inbox) -> None:
+    """RBAC says no: exit code 4, the API server's words, the role."""
+    done = inbox.person("eve@example.com").hitl("list")
+    assert (done.code, done.out) == (4, "")
+    assert done.err.startswith(f"error: you may not list approvalrequests in namespace {inbox.namespace}: ")
+    assert "Role hitl-viewer has verb list on approvalrequests.hitl.dev" in done.err
+
+
+def test_I4_an_administrator_is_told_to_act_as_a_person(inbox: Inbox) -> None:
+    """I4: members of system:masters never decide; they hear so before they try."""
+    inbox.request("refund-1")
+    done = inbox.kubectl(inbox.plane.admin, "hitl", "approve", "refund-1", "-n", inbox.namespace)
+    assert done.code == 4
+    assert "a member of system:masters; only people decide." in done.err
+    assert "--context NAME" in done.err
+
+
+def test_the_api_servers_own_no_is_passed_on_with_a_next_step(inbox: Inbox) -> None:
+    """The verb is there, the right to write is not: only the API server knows, and its words are kept."""
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": f"half-{inbox.namespace}"},
+        "rules": [
+            {"apiGroups": ["hitl.dev"], "resources": ["approvalrequests"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["hitl.dev"], "resources": ["approvalrequests/confirm"], "verbs": ["approve"]},
+        ],
+    }
+    assert inbox.plane.kubectl("apply", "-f", "-", stdin=json.dumps(role)).returncode == 0
+    inbox.bind(f"half-{inbox.namespace}", "half@example.com").request("refund-1")
+    done = inbox.person("half@example.com", ["support-leads"]).hitl("approve", "refund-1")
+    assert done.code == 4
+    assert done.err.startswith(f"error: you may not write to approvalrequests in namespace {inbox.namespace}: ")
+    assert "cannot patch resource" in done.err
+    assert "Role hitl-reviewer has verb patch on approvalrequests/status" in done.err
+
+
+def test_B3_one_person_under_two_capitalisations_votes_once(inbox: Inbox) -> None:
+    """B3: under the other spelling the vote that is there is followed, and none is added."""
+    inbox.request("refund-1", a_spec(requirements=(Requirement("reviewer", approvals=2),)))
+    inbox.bind("hitl-reviewer", "Ana@Example.com")
+    assert inbox.person(ANA).hitl("approve", "refund-1").code == 5
+    done = inbox.person("Ana@Example.com").hitl("approve", "refund-1")
+    assert len(inbox.now_is("refund-1").status.decisions) == 1
+    assert done.code == 5
+
+
+def test_an_unreachable_api_server_is_named(inbox: Inbox) -> None:
+    """Exit code 1, the address, and what to look at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        config = json.loads(inbox.person(ANA).kubeconfig.read_text())
+        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{taken.getsockname()[1]}"
+        person = inbox.person(ANA)
+        elsewhere = person.kubeconfig.with_name(f"nowhere-{inbox.namespace}.kubeconfig")
+        elsewhere.write_text(json.dumps(config))
+        done = replace(person, kubeconfig=elsewhere).hitl("list")
+    assert (done.code, done.out) == (1, "")
+    assert f"the API server {config['clusters'][0]['cluster']['server']} cannot be reached" in done.err
+    assert "is it up, and the address right?" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["list", "-A", "-n", "x"], "-A is every namespace and -n is one"),
+        (["list", "--as-group", "x"], "--as-group says what groups --as NAME is in"),
+        (["list", "--context", "nowhere"], "nowhere"),
+        (["extend", "x", "90s"], "90s is no whole number of minutes"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_asked(inbox: Inbox, words: list[str], said: str) -> None:
+    """Options that contradict each other, a context that is not there, half a minute: the words say which."""
+    done = inbox.person(ANA).hitl(*words)
+    assert done.code in (1, 2)
+    assert said in done.err
