@@ -8,10 +8,18 @@ import argparse
 import platform
 import sys
 
-from benchmarks import burst, check, evaluation
+from benchmarks import burst, check, evaluation, fanout, listing, release, stored
 from benchmarks.rows import Row, render
 
-MEASUREMENTS = {"evaluation": evaluation.run, "check": check.run, "burst": burst.run}
+MEASUREMENTS = {
+    "evaluation": evaluation.run,
+    "check": check.run,
+    "burst": burst.run,
+    "release": release.run,
+    "stored": stored.run,
+    "fanout": fanout.run,
+    "listing": listing.run,
+}
 
 
 def main() -> int:

@@ -21,14 +21,24 @@ TAIL = 12  # lines of a log that a failure shows
 class Replicas:
     """`names` are known from the start, with their addresses; which of them run is up to `start` and `kill`."""
 
-    def __init__(self, names: Sequence[str], cluster: Cluster, processes: Processes, folder: Path) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        cluster: Cluster,
+        processes: Processes,
+        folder: Path,
+        *,
+        settings: Path | None = None,
+    ) -> None:
+        """`settings`: the operator's settings file; None: the defaults."""
         ports = free_ports(2 * len(names))
         self.addresses = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=False)}
         self._http = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports[len(names) :], strict=True)}
         self._cluster = cluster
         self._processes = processes
         self._folder = folder
-        self._kubeconfig = cluster.operator_kubeconfig()
+        self._settings: list[str | Path] = [] if settings is None else ["--settings", settings]
+        self.kubeconfig = cluster.operator_kubeconfig()
 
     def start(self, *names: str) -> None:
         """Start them together and wait until each says that it is ready."""
@@ -41,14 +51,23 @@ class Replicas:
         """SIGKILL: connections end, the Lease is not given back, nothing is written any more."""
         self._processes.kill(name)
 
+    def restart(self, name: str) -> None:
+        """SIGTERM, and a new process in its place, ready."""
+        self._processes.stop(name)
+        self.start(name)
+
     def pause(self, name: str) -> None:
         """SIGSTOP: there, but silent."""
         self._processes.signal(name, signal.SIGSTOP)
 
-    def metrics(self, name: str) -> str:
-        """What Prometheus would scrape."""
-        with urllib.request.urlopen(f"http://{self._http[name]}/metrics", timeout=5) as page:
-            return str(page.read().decode())
+    def leading(self) -> list[str]:
+        """Which of them say, in their metrics, that they hold the Lease now."""
+        found = []
+        for name, address in self._http.items():
+            with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as page:
+                if "\nhitl_leader 1.0\n" in page.read().decode():
+                    found.append(name)
+        return found
 
     def log(self, name: str) -> Path:
         """Where it writes."""
@@ -57,9 +76,9 @@ class Replicas:
     def _command(self, name: str) -> list[str | Path]:
         return [
             sys.executable, "-m", "hitl_operator.cluster",
-            "--namespace", OPERATOR_NAMESPACE, "--kubeconfig", self._kubeconfig, "--replica", name,
+            "--namespace", OPERATOR_NAMESPACE, "--kubeconfig", self.kubeconfig, "--replica", name,
             "--listen", self.addresses[name], "--http", self._http[name],
-            "--tls-cert", self._cluster.hub_certificate, "--tls-key", self._cluster.hub_key,
+            "--tls-cert", self._cluster.hub_certificate, "--tls-key", self._cluster.hub_key, *self._settings,
         ]  # fmt: skip
 
     def _await(self, name: str) -> None:
