@@ -14,9 +14,9 @@ from hitl.approvals.requests import ApprovalRequest
 from hitl.errors import ApiError, Conflict
 from hitl.kube import shipped
 from hitl.kube.api import KubeAPI
+from hitl.kube.comparison import Guard, collection, difference, guards
 from hitl.kube.paths import path_of
 from hitl.stores.kubernetes import KubernetesStore
-from hitl_operator.cluster.comparison import Guard, collection, difference, guards
 from hitl_operator.cluster.enforced import EnforcedVerifier
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
 from hitl_operator.cluster.guard import GRACE, Enforcement

@@ -13,7 +13,7 @@ from control_plane.running import ControlPlane
 from hitl.approvals.requests import State
 from hitl.errors import ApiError
 from hitl.kube import shipped
-from hitl_operator.cluster.comparison import difference, guards
+from hitl.kube.comparison import difference, guards
 from hitl_operator.cluster.probe import PROBE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster-weakened")]

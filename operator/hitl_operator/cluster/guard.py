@@ -18,10 +18,10 @@ from typing import Any, Final
 from hitl.approvals.requests import ApprovalRequest
 from hitl.errors import ApiError, Conflict, HitlError, StoreUnavailable, Unavailable
 from hitl.kube.api import KubeAPI
+from hitl.kube.comparison import KINDS, collection, guards
 from hitl.kube.reflector import Reflector
 from hitl.kube.shipped import DEFAULT, Shipped, admission, crds
 from hitl_operator.cluster import rewind
-from hitl_operator.cluster.comparison import KINDS, collection, guards
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
 from hitl_operator.cluster.enforcement_record import (
     Back,

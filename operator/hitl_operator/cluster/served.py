@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hitl.errors import ApiError
 from hitl.kube.api import LIST_METADATA, KubeAPI
-from hitl_operator.cluster.comparison import KINDS, Guard, collection, difference, digest_of
+from hitl.kube.comparison import KINDS, Guard, collection, difference, digest_of
 from hitl_operator.cluster.enforcement_record import Mark
 
 _PAGE: Final = 500
