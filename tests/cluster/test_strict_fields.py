@@ -187,7 +187,7 @@ async def test_C5_the_largest_policy_is_within_the_cost_that_admission_may_have(
 async def test_C5_a_key_that_stands_twice_is_for_check_to_find(
     control_plane: ControlPlane, namespace: str, admin: KubeAPI
 ) -> None:
-    """The last one is all that kubectl sends; the API server names both in YAML only, and only if asked to be strict."""
+    """The last one is all that kubectl sends; the API server names both in YAML only, if asked to be strict."""
     head = f"apiVersion: {VERSION}\nkind: AgentPolicy\nmetadata: {{name: twice}}\n"
     text = f"{head}spec:\n  mode: Monitor\n  mode: Enforce\n"
     with pytest.raises(InvalidPolicy) as caught:
