@@ -196,6 +196,41 @@ async def test_A7_every_way_to_write_is_looked_at(control_plane: ControlPlane, s
         assert "spec.mode" in await refused(ways[way]())
 
 
+async def test_A7_applying_what_is_not_there_yet_is_looked_at(control_plane: ControlPlane, shop: str) -> None:
+    """Server-side apply and replace reach a policy that does not exist; a merge patch of status changes no spec."""
+    name = f"p{next(NUMBERS)}"
+    path = policies(shop, name)
+    body = a_policy({"mode": "Monitor"}, name)
+    async with (
+        KubeAPI.open(access_of(control_plane, AUTHOR)) as author,
+        KubeAPI.open(Access.from_kubeconfig(control_plane.admin)) as admin,
+    ):
+        assert "spec.mode" in await refused(author.apply(path, body, field_manager="x"))
+        with pytest.raises(ApiError) as caught:
+            await author.replace(path, body)
+        assert caught.value.status == 404
+        await author.create(policies(shop), a_policy({}, name))
+        await admin.merge_patch(f"{path}/status", {"spec": {"mode": "Monitor"}, "status": {"observedGeneration": 1}})
+        assert (await admin.get(path))["spec"] == {}
+
+
+async def test_A7_the_verb_may_be_given_for_one_policy(control_plane: ControlPlane) -> None:
+    """A role with resourceNames is enough for that name, and for nothing beside it."""
+    namespace = a_namespace(control_plane)
+    authors_of(control_plane, namespace)
+    kubectl = ("-n", namespace, "--resource=agentpolicies.hitl.dev", "--verb=relax", "--resource-name=night")
+    assert control_plane.kubectl("create", "role", "night", *kubectl).returncode == 0
+    bound = control_plane.kubectl("create", "rolebinding", "night", "--role=night", f"--user={AUTHOR}", "-n", namespace)
+    assert bound.returncode == 0, bound.stderr
+    async with KubeAPI.open(access_of(control_plane, AUTHOR)) as author:
+        await author.create(policies(namespace), a_policy({"mode": "Monitor"}, "night"))
+        assert "spec.mode" in await refused(author.create(policies(namespace), a_policy({"mode": "Monitor"}, "day")))
+        assert "spec.trusted" in await refused(
+            author.create(servers(namespace), a_policy({"trusted": True}, "night", "ToolServer"))
+        )
+        await author.delete(policies(namespace, "night"))
+
+
 async def test_A7_a_policy_vanishes_only_by_whoever_may_relax(control_plane: ControlPlane, shop: str) -> None:
     """Not directly, not through an owner that is collected as garbage; the namespace's end takes it along."""
     namespace_controller = control_plane.kubeconfig(
