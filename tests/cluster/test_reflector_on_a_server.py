@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from cluster.cables import cable_to
+from cluster.restarts import restarted
 from control_plane.running import ControlPlane
 from hitl.errors import ApiError, HitlError, StoreUnavailable
 from hitl.kube.access import Access
@@ -149,7 +150,7 @@ async def test_after_a_restart_that_forgot_what_was_the_mirror_finds_deletions(
         cable.cut()
         await admin.delete(path_of("v1", "configmaps", namespace, "doomed"))
         await write(admin, namespace, "new", "1")
-        await asyncio.to_thread(control_plane.restart_apiserver)
+        await asyncio.to_thread(restarted, control_plane)
         cable.mend()
         await until(lambda: notes(reflector) == {"kept": "1", "new": "1"})
         assert sorted(changes, key=str) == [("doomed", "1", None), ("new", None, "1")]

@@ -150,6 +150,23 @@ async def test_a_renewed_token_is_read_again(tmp_path: Path) -> None:
     assert seen == ["Bearer old", "Bearer old", "Bearer new"]
 
 
+async def test_a_watch_that_was_refused_for_its_token_is_tried_with_a_newer_one(tmp_path: Path) -> None:
+    """401 ends a watch, and the next one reads the token again though the old one would still have been held."""
+    file = tmp_path / "token"
+    file.write_text("old")
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] == "Bearer old":
+            file.write_text("new")
+            return answer(status(401, "Unauthorized"), 401)
+        return await events(request, event("ADDED", "a", 8))
+
+    async with serving(handler) as access, KubeAPI.open(replace(access, bearer=TokenFile(file))) as api:
+        with pytest.raises(ApiError):
+            await anext(api.watch(PATH))
+        assert [kind async for kind, _ in api.watch(PATH)] == ["ADDED"]
+
+
 async def test_a_token_that_stays_refused_is_a_no(tmp_path: Path) -> None:
     """401 for a token that does not change is ApiError after one more look, and no endless loop."""
     file = tmp_path / "token"

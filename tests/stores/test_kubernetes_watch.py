@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from cluster.cables import Cable, cable_to
+from cluster.restarts import restarted
 from control_plane.running import ControlPlane
 from hitl.approvals.requests import ApprovalRequest, State
 from hitl.errors import StoreUnavailable
@@ -132,7 +133,7 @@ async def test_a_server_that_forgot_is_caught_up_with(
         voted = await store.decide(NAMESPACE, "before", a_decision(before))
         new = await opened(world, store, "new")
         await store.delete(await decided(world, store, State.DENIED, "gone"))
-        await asyncio.to_thread(control_plane.restart_apiserver)
+        await asyncio.to_thread(restarted, control_plane)
         cable.mend()
         found = [(await patiently(watch))[0] for _ in range(2)]
         assert sorted(found, key=lambda each: each.name) == [voted, new]

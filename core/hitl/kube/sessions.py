@@ -51,8 +51,11 @@ class SessionTransport(Transport):
         try:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(patience):
-                    response = await stack.enter_async_context(self._request(call, await self._headers(call)))
+                    headers = await self._headers(call)
+                    response = await stack.enter_async_context(self._request(call, headers))
                     stack.callback(_hang_up, response)
+                    if response.status == 401:
+                        self._has_newer_than(dict(headers).get("Authorization", ""))  # for the next try
                     if response.status >= 400:
                         raise self._refused(response.status, await self._read(response, call), call)
                 patience = idle

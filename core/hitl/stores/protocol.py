@@ -1,4 +1,4 @@
-"""What every store of approval requests promises. `tests/stores/contract.py` checks each promise on each store."""
+"""What every store of approval requests promises. `tests/stores/contract` checks each promise on each store."""
 
 from collections.abc import AsyncIterable, Callable
 from datetime import datetime
@@ -54,7 +54,11 @@ class ApprovalStore(RequestReader, Protocol):
     """The operator's side: the only one that creates requests and writes outcomes."""
 
     async def create(self, namespace: str, name: str, spec: RequestSpec, status: RequestStatus) -> ApprovalRequest:
-        """Store a new request; the store gives uid, version and creation time. AlreadyExists if the name is taken."""
+        """Store a new request; the store gives uid, version and creation time. AlreadyExists if the name is taken.
+
+        The status is that of an opening (`opening.first_status`): a store that stamps times itself, or cannot take spec
+        and status in one write, derives its terms from spec and creation time.
+        """
         ...
 
     async def write_status(self, request: ApprovalRequest, status: RequestStatus) -> ApprovalRequest:
