@@ -5,6 +5,7 @@ quick or silent: who presses Tab has no use for an error.
 """
 
 import contextlib
+import io
 import os
 import sys
 import threading
@@ -48,11 +49,7 @@ def main() -> None:
     watch.start()
     *words, unfinished = sys.argv[1:] or [""]
     found: list[str] = []
-    with (
-        open(os.devnull, "w", encoding="utf-8") as nowhere,
-        contextlib.redirect_stderr(nowhere),
-        contextlib.suppress(Exception, SystemExit),
-    ):
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(Exception, SystemExit):
         found = suggestions(words, unfinished)
     watch.cancel()
     print(*found, _NO_FILES, sep="\n", flush=True)

@@ -48,6 +48,7 @@ _COMMANDS = {
     "init": _Entry("Authors", "commands.init", "Write a first policy to start from."),
     "check": _Entry("Authors", "commands.check", "Find mistakes in policies, by file and line."),
     "explain": _Entry("Authors", "commands.explain", "What the policies say of a call, step by step."),
+    "status": _Entry("Operators", "commands.status", "Whether anything is wrong on the cluster.", _Where.CLUSTER),
     "doctor": _Entry("Operators", "commands.doctor", "Whether hitl is installed as it should be.", _Where.CLUSTER),
     "audit": _Entry("Operators", "commands.audit", "Verify audit logs."),
     "demo": _Entry("Local", "commands.demo", "See all of it work on this machine, in a minute.", _Where.MACHINE),

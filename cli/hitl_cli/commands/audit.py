@@ -39,11 +39,14 @@ def verify_(session: Session, *, paths: tuple[Path, ...], heads: Path | None) ->
     A log alone cannot prove that its end is the end. The heads that a control plane keeps can: a log that lost its tail
     is found out, and, where all logs should be here (no PATH, or --heads), a sidecar whose log is missing.
     """
-    file = heads or session.home.audit_heads
-    anchors = read_anchors(file) if file.exists() else []
+    if session.is_on_cluster and not paths:
+        raise click.UsageError("name the logs: a cluster's sidecars keep theirs; copy them here and give PATH")
+    file = heads or (None if session.is_on_cluster else session.home.audit_heads)
+    anchors = read_anchors(file) if file is not None and file.exists() else []
     everything = bool(heads) or not paths
     logs = _logs(session, paths, may_be_none=everything and bool(anchors))
-    notes = [_NO_HEADS] if not file.exists() and session.home.database.exists() else []
+    no_heads = file is not None and not file.exists() and session.home.database.exists()
+    notes = [_NO_HEADS] if no_heads else []
     reports = {str(log): _verified(log, anchors) for log in logs}
     missing = _missing(reports, anchors) if everything else []
     if session.screen.output.is_for_people:
@@ -77,7 +80,7 @@ def _logs(session: Session, paths: Sequence[Path], *, may_be_none: bool) -> list
         if path.is_file():
             logs.append(path)
             continue
-        segments = session.home.audit_logs() if not paths else path.rglob("*.jsonl")
+        segments = path.rglob("*.jsonl") if paths else session.home.audit_logs()
         found = sorted({segment.parent for segment in segments})
         if not found and not may_be_none:
             raise HitlError(

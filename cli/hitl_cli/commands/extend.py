@@ -5,8 +5,8 @@ import click
 from hitl.approvals.requests import NoteType
 from hitl.policy.durations import parse_duration
 from hitl_cli.exits import Exit
-from hitl_cli.notes import Ask, leave
 from hitl_cli.naming import request_names
+from hitl_cli.notes import Ask, leave
 from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
 from hitl_cli.render import Output
 from hitl_cli.session import Session

@@ -2,28 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from hitl.errors import ApiError, HitlError, StoreUnavailable
 from hitl.kube import comparison, shipped
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
+from hitl_cli.on_cluster.checks import INSTALL, admission, operator
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.findings import Finding, Health
-from hitl_cli.on_cluster.leadership import LEASE, STALE, age_of
 from hitl_cli.on_cluster.me import Me
 from hitl_cli.on_cluster.place import ClusterPlace
 from hitl_cli.on_cluster.rights import TIERS, Right
 from hitl_cli.on_cluster.viewer import ClusterViewer, factor_key
-from hitl_cli.times import took
 
 # The oldest Kubernetes whose admission policies do what ours need (DESIGN 16).
 _OLDEST: Final = (1, 30)
 _LABEL: Final = "hitl.dev/injection"
 _TIERS: Final = {"confirm": "Confirm", "multi-factor": "MultiFactor"}
 _CRDS: Final = "customresourcedefinitions"
-_INSTALL: Final = "python -m hitl_operator.manifests --only {part} | kubectl apply --server-side --force-conflicts -f -"
 
 
 async def examined(place: ClusterPlace, operator_namespace: str) -> list[Finding]:
@@ -37,9 +34,9 @@ async def examined(place: ClusterPlace, operator_namespace: str) -> list[Finding
         installation = shipped.Shipped(namespace=operator_namespace)
         checks: list[Awaitable[Sequence[Finding]]] = [
             _crds(desk.api),
-            _admission(desk.api, installation),
+            admission(desk.api, installation),
             _you(desk, place),
-            _operator(desk.api, operator_namespace, place.now()),
+            operator(desk.api, operator_namespace, place.now()),
             _injection(desk.api, place),
         ]
         return [server, *(each for found in await asyncio.gather(*checks) for each in found)]
@@ -58,7 +55,7 @@ async def _server(api: KubeAPI, place: ClusterPlace) -> Finding:
 async def _crds(api: KubeAPI) -> list[Finding]:
     """Whether every kind is there, served, and described as this release has it."""
     wanted = shipped.crds()
-    step = (f"install them: {_INSTALL.format(part='crds')}",)
+    step = (f"install them: {INSTALL.format(part='crds')}",)
     problems: list[Finding] = []
     for crd in wanted:
         name = crd["metadata"]["name"]
@@ -86,34 +83,9 @@ async def _served(api: KubeAPI, wanted: Sequence[Mapping[str, Any]]) -> Finding:
     served = {each["name"] for each in answer.get("resources", ())}
     missing = [spec["names"]["plural"] for spec in wanted if spec["names"]["plural"] not in served]
     if missing:
-        step = (f"an administrator installs them: {_INSTALL.format(part='crds')}",)
+        step = (f"an administrator installs them: {INSTALL.format(part='crds')}",)
         return Finding("crds", Health.PROBLEM, f"{', '.join(missing)} are not served", step)
     return Finding("crds", Health.UNKNOWN, f"all {len(wanted)} are served; you may not read how they are described")
-
-
-async def _admission(api: KubeAPI, installation: shipped.Shipped) -> list[Finding]:
-    """Whether what refuses false votes is there and as shipped: else the operator counts none (SECURITY C4)."""
-    step = (f"put it back: {_INSTALL.format(part='admission')}",)
-    guards = comparison.guards(shipped.admission(installation), ())
-    try:
-        stored = {
-            f"{kind}/{item['metadata']['name']}": item
-            for kind in dict.fromkeys(guard.kind for guard in guards)
-            async for item in api.list(comparison.collection(kind))
-        }
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        return [
-            Finding("admission", Health.UNKNOWN, "you may not read validatingadmissionpolicies; an administrator may")
-        ]
-    problems = [
-        Finding("admission", Health.PROBLEM, difference, step)
-        for guard in guards
-        if (difference := comparison.difference(guard, stored.get(guard.key)))
-    ]
-    policies = sum(guard.kind == "ValidatingAdmissionPolicy" for guard in guards)
-    return problems or [Finding("admission", Health.OK, f"{policies} policies, each bound, as this release ships them")]
 
 
 async def _you(desk: ClusterDesk, place: ClusterPlace) -> list[Finding]:
@@ -154,22 +126,6 @@ def _may(me: Me, place: ClusterPlace, where: str) -> Finding:
         f"an administrator binds a role: kubectl create {kind} NAME --clusterrole hitl-reviewer --user {me.name}{scope}"
     )
     return Finding("you may", Health.UNKNOWN, f"decide nothing in {place.where}", (step,))
-
-
-async def _operator(api: KubeAPI, namespace: str, now: datetime) -> list[Finding]:
-    """Whether a replica of the operator holds the Lease and renews it."""
-    try:
-        lease = await api.get(path_of("coordination.k8s.io/v1", "leases", namespace, LEASE))
-    except ApiError as error:
-        if error.status == 403:
-            return [Finding("operator", Health.UNKNOWN, f"you may not read leases in namespace {namespace}")]
-        step = f"is it installed there? kubectl get pods -n {namespace}    elsewhere: --operator-namespace NS"
-        return [Finding("operator", Health.PROBLEM, f"no replica ever led: no Lease {namespace}/{LEASE}", (step,))]
-    holder, age = age_of(lease, now)
-    if holder and age < STALE:
-        return [Finding("operator", Health.OK, f"{holder} leads (lease {took(age)} old)")]
-    text = f"nobody leads: the Lease was last renewed {took(age)} ago by {holder or 'nobody'}"
-    return [Finding("operator", Health.PROBLEM, text, (f"is it running? kubectl get pods -n {namespace}",))]
 
 
 async def _injection(api: KubeAPI, place: ClusterPlace) -> list[Finding]:

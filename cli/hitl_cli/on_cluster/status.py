@@ -1,0 +1,109 @@
+"""What `status` reads: the operator's Lease and replicas, the admission policies, every policy with its requests."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hitl.approvals.requests import ApprovalRequest
+from hitl.errors import ApiError, Forbidden
+from hitl.kube import shipped
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl_cli.on_cluster.checks import admission, operator
+from hitl_cli.on_cluster.desk import ClusterDesk
+from hitl_cli.on_cluster.findings import Finding, Health
+from hitl_cli.on_cluster.place import ClusterPlace
+from hitl_cli.on_cluster.reading import reading
+from hitl_cli.on_cluster.standings import PolicyRow, Problem, problems_of, row_of
+
+_API: Final = "hitl.dev/v1alpha1"
+# By which the ConfigMap of each replica is found.
+_REPLICAS: Final = {"labelSelector": "hitl.dev/replica=report"}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What was found; `where`: the namespaces that were looked at."""
+
+    where: str
+    parts: list[Finding]
+    rows: list[PolicyRow]
+    problems: list[Problem]
+
+
+async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
+    """Look at everything the caller may read.
+
+    Raises:
+        Forbidden: not even the policies of their own namespace.
+    """
+    async with place.open(viewed=False) as desk:
+        parts = await asyncio.gather(
+            _replicas(desk.api, operator_namespace),
+            operator(desk.api, operator_namespace, place.now()),
+            admission(desk.api, shipped.Shipped(namespace=operator_namespace)),
+        )
+        namespace, policies = await _policies(desk, place)
+        requests = await _requests(desk, namespace)
+    findings = [finding for part in parts for finding in part]
+    rows, problems = (
+        [],
+        [
+            Problem(each.check, each.text, each.steps[0] if each.steps else "kubectl hitl doctor")
+            for each in findings
+            if each.health is Health.PROBLEM
+        ],
+    )
+    for kind, policy in policies:
+        row = row_of(policy, kind, requests, place.now())
+        rows.append(row)
+        problems += problems_of(policy, row)
+    where = "all namespaces" if namespace is None else f"namespace {namespace}"
+    return Status(where, findings, rows, problems)
+
+
+async def _policies(desk: ClusterDesk, place: ClusterPlace) -> tuple[str | None, list[tuple[str, Mapping[str, Any]]]]:
+    """The namespace that could be read, None for all of them, and its policies; the baseline where it may be read."""
+    namespace = place.typed.namespace
+    try:
+        found = await _listed(desk.api, place, "agentpolicies", namespace)
+    except Forbidden:
+        if namespace or place.typed.all_namespaces:
+            raise
+        namespace = place.access.namespace
+        found = await _listed(desk.api, place, "agentpolicies", namespace)
+    policies: list[tuple[str, Mapping[str, Any]]] = [("AgentPolicy", each) for each in found]
+    try:
+        baseline = await _listed(desk.api, place, "clusteragentpolicies", None)
+    except Forbidden:
+        baseline = []
+    return namespace, [*policies, *(("ClusterAgentPolicy", each) for each in baseline)]
+
+
+async def _listed(api: KubeAPI, place: ClusterPlace, plural: str, namespace: str | None) -> list[Mapping[str, Any]]:
+    whose = f"namespace {namespace}" if namespace else "all namespaces"
+    with reading(plural, whose, "hitl-viewer", place.hint("doctor")):
+        return [each async for each in api.list(path_of(_API, plural, namespace))]
+
+
+async def _requests(desk: ClusterDesk, namespace: str | None) -> list[ApprovalRequest]:
+    try:
+        return await desk.store.list(namespace)
+    except Forbidden:
+        return []
+
+
+async def _replicas(api: KubeAPI, namespace: str) -> list[Finding]:
+    """How many replicas of the hub report their sidecars."""
+    try:
+        page = await api.list_page(path_of("v1", "configmaps", namespace), _REPLICAS)
+    except ApiError:
+        return [Finding("hub", Health.UNKNOWN, f"you may not read configmaps in namespace {namespace}")]
+    count = len(page.get("items") or ())
+    if not count:
+        step = f"is it running? kubectl get pods -n {namespace}"
+        return [Finding("hub", Health.PROBLEM, "no replica reports its sidecars", (step,))]
+    return [
+        Finding("hub", Health.OK, f"{count} replica{'' if count == 1 else 's'} {'reports' if count == 1 else 'report'}")
+    ]

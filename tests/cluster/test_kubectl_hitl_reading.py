@@ -1,0 +1,288 @@
+"""`kubectl hitl list`, `show`, `history` and `explain` on a real API server: what people see, and how far it is believed."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from cli.homes import a_spec
+from cluster.inboxes import Inbox, counted
+from cluster_fixtures import a_namespace, applied
+from control_plane.running import ControlPlane
+from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl.policy.escaping import plain
+from hitl.policy.verdicts import PolicyRef, Requirement
+
+ANA, BO = "ana@example.com", "bo@example.com"
+RBAC = "rbac.authorization.k8s.io/v1"
+
+
+@pytest.fixture
+def inbox(control_plane: ControlPlane, namespace: str) -> Inbox:
+    """A namespace where ana may decide Confirm."""
+    return Inbox(control_plane, namespace).bind("hitl-reviewer", ANA)
+
+
+def a_policy(namespace: str, name: str = "support", **spec: object) -> dict[str, Any]:
+    """The policy of UX 6 in short."""
+    rules = [{"name": "refunds", "action": "Confirm", "tools": ["stripe/create_refund"]}]
+    return {
+        "apiVersion": "hitl.dev/v1alpha1",
+        "kind": "AgentPolicy",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"rules": rules, **spec},
+    }
+
+
+def said_of(plane: ControlPlane, policy: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+    """Write a policy's status as the operator does."""
+
+    async def write() -> None:
+        operator = plane.kubeconfig("system:serviceaccount:hitl-system:hitl-operator", ("system:serviceaccounts",))
+        async with KubeAPI.open(Access.from_kubeconfig(operator)) as api:
+            metadata = policy["metadata"]
+            path = path_of("hitl.dev/v1alpha1", "agentpolicies", metadata["namespace"], metadata["name"], "status")
+            await api.merge_patch(path, {"status": dict(status)})
+
+    asyncio.run(write())
+
+
+def a_condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "observedGeneration": 1,
+        "lastTransitionTime": "2026-11-21T12:00:00Z",
+    }
+
+
+def test_the_list_counts_what_needs_the_caller(inbox: Inbox) -> None:
+    """Columns as in a home; the footer knows groups and rights: what ana may not decide does not need her."""
+    inbox.request("refund-1")
+    inbox.request("deploy-1", a_spec(tier="multi-factor", requirements=(), workload="deploy/coder"))
+    inbox.request("pay-1", a_spec(requirements=(Requirement("reviewer", any_of=("managers",)),)))
+    done = inbox.person(ANA, ["support-leads"]).hitl("list")
+    assert done.code == 0
+    assert done.lines[0].split() == ["NAME", "TIER", "EXPIRES", "VOTES", "AGENT", "WHAT"]
+    assert {each.split()[0] for each in done.lines[1:]} == {"refund-1", "deploy-1", "pay-1"}
+    assert done.err.splitlines()[0].startswith(
+        "1 of 3 need you (deploy-1: no verb approve on approvalrequests/multi-factor; 1 more)."
+    )
+    assert done.err.splitlines()[-1] == "Next: kubectl hitl show refund-1"
+    mine = inbox.person(ANA, ["support-leads"]).hitl("list", "--reviewable")
+    assert [each.split()[0] for each in mine.lines[1:]] == ["refund-1"]
+
+
+def test_the_list_is_of_one_namespace_and_of_all_with_a(inbox: Inbox) -> None:
+    """The context's namespace is meant; -A puts NAMESPACE first and needs the right everywhere; hints name -n."""
+    elsewhere = Inbox(inbox.plane, a_namespace(inbox.plane))
+    inbox.request("refund-1")
+    elsewhere.request("refund-2")
+    ana = inbox.person(ANA, ["support-leads"])
+    assert [each.split()[0] for each in ana.hitl("list").lines[1:]] == ["refund-1"]
+    denied = ana.hitl("list", "-A")
+    assert (denied.code, denied.out) == (4, "")
+    assert "error: you may not list approvalrequests in all namespaces: " in denied.err
+    everywhere = {
+        "apiVersion": RBAC,
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": f"all-{inbox.namespace}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "hitl-reviewer"},
+        "subjects": [{"kind": "User", "name": BO, "apiGroup": "rbac.authorization.k8s.io"}],
+    }
+    applied(inbox.plane, everywhere)
+    done = elsewhere.person(BO, ["support-leads"]).hitl("list", "-A")
+    assert done.lines[0].startswith("NAMESPACE")
+    seen = {tuple(each.split()[:2]) for each in done.lines[1:]}
+    assert {(inbox.namespace, "refund-1"), (elsewhere.namespace, "refund-2")} <= seen
+    there = elsewhere.person(BO, ["support-leads"]).hitl("list", "-n", inbox.namespace)
+    assert f"Next: kubectl hitl show refund-1 -n {inbox.namespace}" in there.err
+    assert inbox.plane.kubectl("delete", "clusterrolebinding", f"all-{inbox.namespace}").returncode == 0
+
+
+def test_nothing_to_do_says_why_that_is_believable(inbox: Inbox) -> None:
+    """Today in numbers from what is stored, what the caller may decide, and how kubectl itself says so."""
+    inbox.request("refund-1")
+    ana = inbox.person(ANA, ["support-leads"])
+    with inbox.operated():
+        assert ana.hitl("approve", "refund-1").code == 0
+    done = ana.hitl("list")
+    can_i = f"kubectl auth can-i approve ar --subresource=multi-factor -n {inbox.namespace}"
+    assert (done.code, done.out) == (0, "")
+    assert done.err.splitlines() == [
+        f"Nothing is waiting in namespace {inbox.namespace}. Today: 1 held, 1 decided, 0 expired.",
+        f"You may decide: Confirm. Not: MultiFactor ({can_i}).",
+    ]
+    assert inbox.kubectl(ana.kubeconfig, *can_i.split()[1:]).out.strip() == "no"
+
+
+def test_what_nobody_can_decide_is_warned_of(inbox: Inbox) -> None:
+    """The operator found no one for a policy: the list says which request will expire and what to type."""
+    policy = a_policy(inbox.namespace)
+    applied(inbox.plane, policy)
+    message = "nobody in group support-leads may approve approvalrequests/confirm here"
+    said_of(inbox.plane, policy, {"conditions": [a_condition("ReviewersAvailable", "False", "Unbound", message)]})
+    inbox.request("refund-1", a_spec(policies=(PolicyRef("AgentPolicy", inbox.namespace, "support", 1),)))
+    done = inbox.person(ANA, ["support-leads"]).hitl("list")
+    assert f"warning: {message}; refund-1 will expire." in done.err
+    assert "  Next: kubectl hitl escalate refund-1, or bind the role to the group" in done.err
+
+
+def test_G1_hostile_words_stay_in_their_cell(inbox: Inbox) -> None:
+    """G1: what the API server stores is escaped already; what is printed has nothing hidden, in any form."""
+    bidi = "refund \\u202e\\u0007 to 0052⏎NAME   TIER"
+    spec = a_spec(summary=bidi, justification="│ WHO DECIDES   1 of 1", workload="deploy/a\\u200bb")
+    inbox.request("refund-1", spec)
+    ana = inbox.person(ANA, ["support-leads"])
+    for words in (("list",), ("list", "-o", "wide"), ("show", "refund-1"), ("list", "-o", "yaml")):
+        done = ana.hitl(*words)
+        assert done.code == 0, done.err
+        assert all(plain(each) for each in done.lines)
+    assert len(ana.hitl("list").lines) == 2
+
+
+def test_documents_are_the_resources_themselves(inbox: Inbox) -> None:
+    """-o json and -o name print what kubectl could take, and nothing on stderr."""
+    inbox.request("refund-1")
+    ana = inbox.person(ANA, ["support-leads"])
+    done = ana.hitl("list", "-o", "json")
+    assert done.err == ""
+    (item,) = done.document["items"]
+    assert (item["kind"], item["metadata"]["namespace"]) == ("ApprovalRequest", inbox.namespace)
+    named = ana.hitl("list", "-o", "name").out
+    assert named == "approvalrequest.hitl.dev/refund-1\n"
+    assert inbox.kubectl(ana.kubeconfig, "get", named.strip(), "-o", "name").out == named
+
+
+def test_past_requests_are_the_stored_ones(inbox: Inbox) -> None:
+    """`history`: who decided, how it ended; what waits is not in it."""
+    inbox.request("refund-1")
+    inbox.request("refund-2")
+    inbox.person(ANA, ["support-leads"]).hitl("deny", "refund-2", "--reason", "no such customer")
+    inbox.step("refund-2", counted)
+    done = inbox.person(ANA, ["support-leads"]).hitl("history")
+    assert [each.split()[:2] for each in done.lines[1:]] == [["refund-2", "Denied"]]
+    assert ANA in done.out
+
+
+def test_a_request_is_explained_as_held_and_as_policies_are_now(inbox: Inbox) -> None:
+    """`explain NAME`: the cluster's policies decide now; what was said when it was opened stands below."""
+    applied(inbox.plane, a_policy(inbox.namespace))
+    inbox.request("refund-1", a_spec(explanation="rule refunds: /amount is 15000"))
+    done = inbox.person(ANA, ["support-leads"]).hitl("explain", "refund-1")
+    assert done.code == 0, done.err
+    assert done.lines[0] == "Confirm   stripe/create_refund"
+    assert "  when asked    rule refunds: /amount is 15000; policy support gen 7" in done.out
+    assert "note: you may not read the baseline (ClusterAgentPolicies)" in done.err
+    document = inbox.person(ANA).hitl("explain", "refund-1", "-o", "json").document
+    assert document["rule"] == f"AgentPolicy/{inbox.namespace}/support#refunds"
+    assert document["held"]["explanation"] == "rule refunds: /amount is 15000"
+
+
+def test_a_call_is_explained_for_a_workload_with_what_the_cluster_has(inbox: Inbox) -> None:
+    """`explain --agent --tool --args`: labels of the workload's pods choose among the policies, if they may be read."""
+    labels = {"app": "support"}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "support", "namespace": inbox.namespace},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"serviceAccountName": "support", "containers": [{"name": "agent", "image": "agent"}]},
+            },
+        },
+    }
+    deny = [{"name": "never", "action": "Deny", "tools": ["stripe/*"]}]
+    other = a_policy(inbox.namespace, "others", rules=deny, podSelector={"matchLabels": {"app": "coder"}})
+    applied(inbox.plane, deployment, a_policy(inbox.namespace), other)
+    words = ("explain", "--agent", "deploy/support", "--tool", "stripe/create_refund", "--args", '{"amount":15000}')
+    ana = inbox.person(ANA)
+    unread = ana.hitl(*words)
+    assert unread.lines[0].startswith("Deny")
+    assert (
+        f"note: deploy/support cannot be read in {inbox.namespace}, so every policy is taken to select it" in unread.err
+    )
+    rules = [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}]
+    name = f"reads-{inbox.namespace}"
+    applied(inbox.plane, {"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules})
+    inbox.bind(name, ANA)
+    done = ana.hitl(*words)
+    assert done.lines[0] == "Confirm   stripe/create_refund"
+    assert "cannot be read" not in done.err
+
+
+def test_whoever_has_no_policies_to_read_is_told_so(inbox: Inbox) -> None:
+    """`explain` without the right: exit code 4 and the role."""
+    done = inbox.person("eve@example.com").hitl("explain", "--tool", "x/y")
+    assert done.code == 4
+    assert "Role hitl-viewer has verb list on agentpolicies.hitl.dev" in done.err
+
+
+def test_status_tells_of_each_policy_and_lists_problems(inbox: Inbox) -> None:
+    """A row from the operator's count and the stored requests; what is wrong stands below, exit code 1."""
+    policy = a_policy(inbox.namespace, autonomy="Calibrated")
+    applied(inbox.plane, policy)
+    bad = a_condition("Accepted", "False", "Invalid", "spec.rules[0].args: no such matcher")
+    said_of(inbox.plane, policy, {"conditions": [bad], "sidecars": {"total": 3, "current": 2}})
+    request = a_spec(policies=(PolicyRef("AgentPolicy", inbox.namespace, "support", 1),))
+    inbox.request("refund-1", request)
+    ana = inbox.person(ANA, ["support-leads"])
+    with inbox.operated():
+        ana.hitl("approve", "refund-1")
+    done = ana.hitl("status", "-n", inbox.namespace)
+    assert done.code == 1, done.err
+    row = next(each for each in done.lines if each.startswith(inbox.namespace))
+    assert row.split()[:7] == [inbox.namespace, "support", "2/3", "1", "Calibrated", "1", "100%"]
+    assert "1 problem" in done.lines
+    assert f"  {inbox.namespace}/support   Invalid: spec.rules[0].args: no such matcher" in done.lines
+    assert f"kubectl describe agentpolicy support -n {inbox.namespace}" in done.out
+    said_of(inbox.plane, policy, {"conditions": [a_condition("Accepted", "True", "Valid", "1 rule")]})
+    assert ana.hitl("status").code == 0
+
+
+def test_requests_complete_in_the_shell_through_kubectl(inbox: Inbox) -> None:
+    """Kubectl runs `kubectl_complete-hitl`: commands, flags, and the names of what waits with what would happen."""
+    inbox.request("refund-1")
+    ana = inbox.person(ANA, ["support-leads"])
+    commands = inbox.kubectl(ana.kubeconfig, "__complete", "hitl", "es").out.splitlines()
+    assert commands == ["escalate\tAsk more people to decide a request.", ":4"]
+    names = inbox.kubectl(ana.kubeconfig, "__complete", "hitl", "approve", "re").out.splitlines()
+    assert names == ["refund-1\trefund 150.00 EUR to customer C-20817", ":4"]
+    flags = inbox.kubectl(ana.kubeconfig, "__complete", "hitl", "deny", "--ca").out.splitlines()
+    assert [each.partition("\t")[0] for each in flags] == ["--category", ":4"]
+
+
+def test_completion_is_silent_where_nothing_can_be_had(inbox: Inbox) -> None:
+    """No right to list, or no kubeconfig: no suggestion, no error, exit code 0."""
+    eve = inbox.person("eve@example.com")
+    done = inbox.kubectl(eve.kubeconfig, "__complete", "hitl", "show", "re")
+    assert (done.code, done.out) == (0, ":4\n")
+    gone = inbox.kubectl(eve.kubeconfig.with_name("nowhere"), "__complete", "hitl", "show", "re")
+    assert (gone.code, gone.out) == (0, ":4\n")
+
+
+def test_a_list_pays_for_nothing_that_it_does_not_use(inbox: Inbox) -> None:
+    """`kubectl hitl list` imports no client library, no gRPC, no cryptography, no policy compiler (DESIGN 15)."""
+    import subprocess
+    import sys
+
+    inbox.request("refund-1")
+    heavy = [
+        *("aiohttp", "kubernetes", "kopf", "grpc", "google.protobuf", "cryptography", "cel_expr_python"),
+        *("opentelemetry", "rich.console", "sqlite3", "hitl.policy.config", "hitl_cli.at_home"),
+    ]
+    program = (
+        "import sys, hitl_cli.main as m\n"
+        "assert m.run(['list'], 'kubectl-hitl') == 0\n"
+        f"print(sorted(set({heavy!r}) & set(sys.modules)))"
+    )
+    env = {"KUBECONFIG": str(inbox.person(ANA).kubeconfig)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
