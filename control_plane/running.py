@@ -9,7 +9,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -104,6 +105,15 @@ class ControlPlane:
     def restart_apiserver(self) -> None:
         """Kill the API server, as a crash would, and start it on the same port and etcd; returns when it is ready."""
         self._processes.kill("kube-apiserver")
+        self._start_apiserver()
+
+    @contextmanager
+    def storage(self) -> Iterator[Path]:
+        """Stop API server and etcd, lend the folder of etcd's files to copy or replace, and start both again."""
+        self._processes.kill("kube-apiserver")
+        self._processes.stop("etcd")
+        yield self._folder / "etcd"
+        self._retrying(self._start_etcd)
         self._start_apiserver()
 
     def kubeconfig(

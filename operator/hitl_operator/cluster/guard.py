@@ -100,6 +100,8 @@ class Enforcement:
         self._marks_tried: Mapping[str, Mark] = {}
         self._confirmed = self._wanted = 0
         self._confirming: asyncio.Task[None] | None = None
+        self.confirmations = 0
+        """How often the guards were read because of what people wrote."""
         self._trust_memory = True
         self._wake = asyncio.Event()
         self.is_known = asyncio.Event()
@@ -164,6 +166,8 @@ class Enforcement:
         versions = served.listed.versions
         back = self._highest.take(before, versions) or self._back or rewind.behind(loaded.record, versions)
         self._back = None
+        if back is not None:
+            self._refused_since = None
         self._metrics.show(served.problems, [guard.key for guard in self._guards.all])
         broken = next((served.problems[guard.key] for guard in self._guards.vital if guard.key in served.problems), "")
         let_through = "" if broken else await self._tried(served)
@@ -227,6 +231,7 @@ class Enforcement:
         """Read the guards once more, for all who wait. They are untouched: nobody could forge what was seen so far."""
         try:
             target = self._wanted
+            self.confirmations += 1
             before = self._highest.before()
             listed = await self._guards.list()
             if back := self._highest.take(before, listed.versions):
