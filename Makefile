@@ -1,6 +1,6 @@
 # The front door. Every target sets up what it needs; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench generate lock clean
+.PHONY: help setup demo demo-cluster test check bench generate lock clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,9 @@ $(READY): requirements/dev.txt pyproject.toml
 
 demo: $(READY) ## the main job on this machine: a dozen calls, some of them yours to decide
 	$(BIN)/hitl demo
+
+demo-cluster: $(READY) ## the same on a real API server: two replicas, pods with tokens, kubectl hitl, and what is killed in between
+	$(BIN)/python -m control_plane.demo
 
 # The API server's programs come first and alone, so that who builds them for minutes sees it, and a failure says why.
 test: $(READY) ## unit, tables, properties, life cycle, integration, and a real API server (built once, four minutes)

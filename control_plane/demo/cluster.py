@@ -1,11 +1,14 @@
 """The demonstration's cluster: an API server with what the product ships, its people, and the agent's pods."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from control_plane.certificates import Authority
 from control_plane.demo.objects import (
@@ -22,8 +25,11 @@ from control_plane.demo.objects import (
 from control_plane.installing import applied, install
 from control_plane.kubeconfigs import by_token, kubeconfig_of
 from control_plane.running import ControlPlane
-from hitl.errors import HitlError
+from hitl.errors import ApiError, HitlError
+from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
 from hitl.kube.shipped import admission
+from hitl.stores.kubernetes.objects import path_to, request_of
 
 PATIENCE = 60.0  # seconds for what takes the cluster one
 DECISIONS = "hitl-decisions"  # the policy that says who decides, and its binding
@@ -98,28 +104,31 @@ class Cluster:
             check=False,
         )
 
+    def deadline(self, request: str) -> datetime:
+        """When a request ends, as the hub reads it."""
+        shown = json.loads(self._kubectl("get", "approvalrequest", request, "-n", NAMESPACE, "-o", "json"))
+        ends = request_of(shown).status.expiration_time
+        assert ends is not None, "a request that was opened has an end"
+        return ends
+
     def unguard(self) -> None:
         """Delete the binding that has the decision policy enforced."""
         self._kubectl("delete", "validatingadmissionpolicybinding", DECISIONS)
 
     def guard(self) -> None:
         """Put it back, exactly as shipped."""
-        applied(self.plane, *(each for each in admission() if each["metadata"]["name"] == DECISIONS))
+        (binding,) = (
+            each for each in admission() if each["metadata"]["name"] == DECISIONS and each["kind"].endswith("Binding")
+        )
+        applied(self.plane, binding)
 
     def forge_vote(self, forger: str, request: str, reviewer: str) -> None:
         """Write an approval in the name of `reviewer` as `forger`; tried until the API server takes it."""
-        path = ("approvalrequest", request, "-n", NAMESPACE)
-        shown = json.loads(self._kubectl("get", *path, "-o", "json"))
+        shown = json.loads(self._kubectl("get", "approvalrequest", request, "-n", NAMESPACE, "-o", "json"))
         vote = {"reviewer": reviewer, "decision": "Approved", "groups": list(PEOPLE[reviewer][0])}
         vote |= {"digest": shown["spec"]["digest"], "requestUID": shown["metadata"]["uid"]}
-        body = json.dumps({"status": {"decisions": [vote]}})
-        until = time.monotonic() + PATIENCE
-        while True:
-            tried = self.kubectl_of(forger, "patch", *path, "--subresource=status", "--type=merge", "-p", body)
-            if tried.returncode == 0:
-                return
-            if time.monotonic() > until:
-                raise HitlError(f"the forged vote was refused for {PATIENCE:.0f} s: {tried.stderr.strip()}")
+        access = Access.from_kubeconfig(self.plane.kubeconfig(forger, PEOPLE[forger][0]))
+        asyncio.run(_patched(access, path_to(NAMESPACE, request, status=True), {"status": {"decisions": [vote]}}))
 
     def leader(self) -> str:
         """Who holds the operator's Lease; empty for nobody."""
@@ -132,3 +141,17 @@ class Cluster:
         if done.returncode != 0:
             raise HitlError(f"kubectl {' '.join(words[:2])}: {done.stderr.strip()}")
         return done.stdout.strip()
+
+
+async def _patched(access: Access, path: str, body: dict[str, Any]) -> None:
+    async with KubeAPI.open(access) as api:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                await api.merge_patch(path, body, field_manager="hitl-forger")
+            except ApiError as refused:
+                # A policy acts for a moment after its binding is gone.
+                if time.monotonic() > until:
+                    raise HitlError(f"the forged vote was refused for {PATIENCE:.0f} s: {refused}") from refused
+            else:
+                return

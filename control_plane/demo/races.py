@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from control_plane.demo.objects import NAMESPACE
 from control_plane.demo.pods import AgentPod
 from control_plane.demo.stage import REPLICAS, Stage
 from control_plane.demo.tally import Wanted
@@ -18,9 +17,11 @@ from hitl_cli.demo.timeline import Timeline
 ANA, BO = "ana@example.com", "bo@example.com"
 DEADLINE = 60.0  # seconds within which an approved call must have come back, whatever was killed
 AGAIN = ("PENDING", "UNAVAILABLE", "NO ANSWER", "UNKNOWN")  # answers after which an agent asks again
-PAUSE = 0.3  # seconds before an agent asks again
+PAUSE = 1.2  # seconds before an agent asks again; sixty calls a minute are let in
 PAST_THE_LEASE = 13.0  # seconds; a holder whose renewals fail stops after 10
 FIRST_LOOK = 10_000  # cents; smaller refunds belong to the story
+TAKEN = (0, 5)  # exit codes: the vote was counted; it stands, and nobody has counted it yet
+WRITTEN_AFTER = 0.5  # of the time that `kubectl hitl approve` takes, its vote is written
 AT_ONCE = 6  # calls in flight when a replica is killed
 MORATORIUM = "  - {name: moratorium, action: Deny, tools: [payments/*], because: no refunds this week}\n"
 
@@ -36,6 +37,7 @@ class Races:
         self.stage = stage
         self.timeline = timeline
         self.wanted: dict[str, Wanted] = {}
+        self._told = False
         self._looks = itertools.count(FIRST_LOOK)
         self._took = 0.6  # seconds that `kubectl hitl approve` takes; measured as we go
 
@@ -91,15 +93,14 @@ class Races:
         self.wanted[_key(mail)] = Wanted.EITHER
         name = self.opened(pod, order)
         waiting = self.asked(pod, order, wait=20)
-        shown = self.stage.cluster.plane.kubectl("get", "approvalrequest", name, "-n", NAMESPACE, "-o", "json")
-        ends = datetime.fromisoformat(json.loads(shown.stdout)["status"]["expirationTime"])
-        time.sleep(max(0.0, (ends - datetime.now(UTC)).total_seconds() - self._took))
-        code = self.approve(ANA, name, exits=(0, 3))
+        left = (self.stage.cluster.deadline(name) - datetime.now(UTC)).total_seconds()
+        time.sleep(max(0.0, left - self._took * WRITTEN_AFTER))
+        code = self.approve(ANA, name, exits=(*TAKEN, 3))
         outcome = self.told(pod.answer(waiting))["outcome"]
         runs = self.ran().count(_key(mail))
         self.expect((outcome, runs), ("ALLOWED", 1), ("EXPIRED", 0))
         if outcome == "ALLOWED":
-            self.expect(code, 0)
+            self.expect(code, *TAKEN)
         self.timeline.note("it ran once, and ana was told so" if runs else "it expired, and did not run")
 
     def two_at_once(self) -> None:
@@ -107,8 +108,8 @@ class Races:
         name = self.opened(pod, order)
         waiting = self.asked(pod, order)
         with ThreadPoolExecutor(2) as voters:
-            codes = list(voters.map(lambda person: self.approve(person, name, exits=(0, 3)), (ANA, BO)))
-        self.expect(0 in codes, True)
+            codes = list(voters.map(lambda person: self.approve(person, name, exits=(*TAKEN, 3)), (ANA, BO)))
+        self.expect(any(code in TAKEN for code in codes), True)
         self.settled(pod, order, waiting)
 
     def tightened(self) -> None:
@@ -146,10 +147,7 @@ class Races:
         waiting = [self.asked(pod, order) for pod, order in orders]
         leader = next((name for name in REPLICAS if name in self.stage.cluster.leader()), REPLICAS[0])
         with ThreadPoolExecutor(2) as voters:
-            votes = [
-                voters.submit(self.approve, (ANA, BO)[number % 2], name, exits=(0,))
-                for number, name in enumerate(names)
-            ]
+            votes = [voters.submit(self.approve, (ANA, BO)[number % 2], name) for number, name in enumerate(names)]
             votes[1].result()
             self.stage.replicas.kill(leader)
             self.timeline.note(f"{leader}, which held the Lease, was killed")
@@ -177,8 +175,12 @@ class Races:
         self.timeline.asks("payments/create_refund", json.dumps(new["arguments"]))
         self.expect(self.answered(self.stage.pods[1], new)["outcome"], "UNAVAILABLE")
         time.sleep(max(0.0, began + PAST_THE_LEASE - time.monotonic()))
+        leading = self.stage.replicas.leading()
         plane.thaw()
-        self.timeline.note(f"it goes on after {time.monotonic() - began:.0f} s; no replica may have led so long")
+        self.timeline.note(
+            f"it goes on after {time.monotonic() - began:.0f} s; replicas that still led: {len(leading)}"
+        )
+        self.expect(leading, [])
         self.until_held(*self.stage.pods)
         self.approve(BO, name)
         self.settled(pod, order, waiting)
@@ -214,9 +216,13 @@ class Races:
     def opened(self, pod: AgentPod, order: dict[str, Any]) -> str:
         """Open the request without waiting; its name."""
         self.timeline.asks(f"{order['server']}/{order['tool']}", json.dumps(order["arguments"]))
-        answer = self.told(pod.answer(pod.order(**order, wait=0)))
+        answer = pod.answer(pod.order(**order, wait=0))
+        name = str(answer["handle"].partition("/")[2])
+        # What an agent is told in full is worth reading once.
+        self.told(answer if name == "" or not self._told else {**answer, "message": f"{name} waits for people"})
+        self._told = True
         self.expect(answer["outcome"], "PENDING")
-        return str(answer["handle"].partition("/")[2])
+        return name
 
     def answered(self, pod: AgentPod, order: dict[str, Any]) -> dict[str, Any]:
         """Ask and print what came of it."""
@@ -232,10 +238,12 @@ class Races:
         answer = self.told(pod.answer(ref))
         while answer["outcome"] in AGAIN and time.monotonic() < until:
             time.sleep(PAUSE)
-            answer = self.answered(pod, order)
+            before, answer = answer["outcome"], pod.answer(pod.order(**order))
+            if answer["outcome"] != before:
+                self.told(answer)
         self.expect(answer["outcome"], "ALLOWED", "ALREADY_RELEASED")
 
-    def approve(self, person: str, name: str, *, exits: tuple[int, ...] = (0,)) -> int:
+    def approve(self, person: str, name: str, *, exits: tuple[int, ...] = TAKEN) -> int:
         """`kubectl hitl approve NAME` as `person`, in a process of its own; its exit code."""
         began = time.monotonic()
         done = self.stage.cluster.kubectl_of(person, "hitl", "approve", name)

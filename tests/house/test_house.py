@@ -34,7 +34,7 @@ def test_generated_stubs_are_those_of_the_protos() -> None:
 def test_make_help_lists_every_target() -> None:
     """Each target of the front door has its line in `make help`."""
     shown = run("make", "help").stdout
-    for target in ("demo", "test", "check", "bench", "generate", "lock"):
+    for target in ("demo", "demo-cluster", "test", "check", "bench", "generate", "lock"):
         assert f"make {target}" in shown
 
 

@@ -1,0 +1,48 @@
+"""`make demo-cluster`: real cluster, two replicas, two pods, two reviewers; every race ends as told, nothing stays."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("cluster-full")]
+
+
+def still_running(folder: str) -> list[str]:
+    """Command lines of processes that work in the demonstration's folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it ended while we looked
+        if folder in command:
+            found.append(command)
+    return found
+
+
+def test_I6_the_demonstration_on_a_cluster_loses_no_call_and_releases_none_twice() -> None:
+    """I6, I3: nine races with replicas, sidecars, the API server and a policy's binding taken away; then it is tidy."""
+    done = subprocess.run(
+        [sys.executable, "-m", "control_plane.demo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=590,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    counted = re.search(r"calls tried (\d+), released (\d+), lost 0, released twice 0, .* policy 0\n", done.stdout)
+    assert counted is not None, done.stdout[-2000:]
+    tried, released = map(int, counted.groups())
+    assert tried == 16
+    assert 12 <= released <= 13, "what was approved in time ran; the one in the last moment may have"
+    place = re.search(r"in (/tmp/hitl-cluster-\S+)", done.stdout)
+    assert place is not None
+    assert not os.path.exists(place[1])  # noqa: PTH110 - the shortest question
+    assert still_running(place[1]) == []
