@@ -1,4 +1,4 @@
-"""`kubectl hitl list`, `show`, `history` and `explain` on a real API server: what people see, and how far it is believed."""
+"""`kubectl hitl list`, `show`, `history`, `explain`, `status` on a real API server: what people see."""
 
 import asyncio
 from collections.abc import Mapping

@@ -11,7 +11,12 @@ from hitl_cli.options import namespace_option, output_option, pass_session, pers
 from hitl_cli.render import Output
 from hitl_cli.session import Session
 
-_TINTS = {Health.OK: Tint.APPROVED, Health.PROBLEM: Tint.REFUSED, Health.UNKNOWN: Tint.CONFIRM}
+_TINTS = {
+    Health.OK: Tint.APPROVED,
+    Health.PROBLEM: Tint.REFUSED,
+    Health.NOTE: Tint.CONFIRM,
+    Health.UNKNOWN: Tint.CONFIRM,
+}
 # Cells of the two columns before the text.
 _HEALTH, _CHECK = 10, 14
 
@@ -52,7 +57,8 @@ def _lines(finding: Finding, width: int) -> list[Line]:
     indent = " " * head.cell_len
     first, *rest = hanging(indent, finding.text, width)
     lines: list[Line] = [line(head, str(first).removeprefix(indent)), *rest]
-    return [*lines, *(each for step in finding.steps for each in hanging(indent, step, width))]
+    # Steps are to be pasted: they are not broken, however long.
+    return [*lines, *(line("    ", step) for step in finding.steps)]
 
 
 def _summary(problems: int, unknown: int) -> str:

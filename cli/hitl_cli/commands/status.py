@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hitl_cli.on_cluster.standings import PolicyRow, Problem
     from hitl_cli.on_cluster.status import Status
 
-_TINTS = {Health.OK: Tint.NONE, Health.PROBLEM: Tint.REFUSED, Health.UNKNOWN: Tint.CONFIRM}
+_TINTS = {Health.OK: Tint.NONE, Health.PROBLEM: Tint.REFUSED, Health.NOTE: Tint.CONFIRM, Health.UNKNOWN: Tint.CONFIRM}
 _COLUMNS = ("NAMESPACE", "POLICY", "SIDECARS", "GEN", "AUTONOMY", "HELD 24H", "APPROVED", "MEDIAN", "PEOPLE")
 _NAMES = {"operator": "controller"}
 
@@ -96,7 +96,8 @@ def _cells(row: "PolicyRow") -> list[Line]:
 
 def _problem(problem: "Problem", size: int, width: int) -> list[Line]:
     head = f"  {problem.about.ljust(size)}   "
-    return [*hanging(head, problem.text, width), *hanging(" " * len(head), problem.step, width)]
+    # The step is to be pasted: it is not broken, however long.
+    return [*hanging(head, problem.text, width), line(" " * len(head), problem.step)]
 
 
 def _document(found: "Status") -> dict[str, object]:

@@ -113,7 +113,7 @@ def _who(me: Me, viewer: ClusterViewer) -> Finding:
 def _may(me: Me, place: ClusterPlace, where: str) -> Finding:
     if me.cannot_be_a_reviewer:
         text = f"nothing: {me.name} is {me.cannot_be_a_reviewer}, and only people decide"
-        return Finding("you may", Health.UNKNOWN, text, ("to decide, log in as yourself or give --context",))
+        return Finding("you may", Health.NOTE, text, ("to decide, log in as yourself or give --context",))
     may = [
         f"{_TIERS[tier]} ({', '.join(verbs)})"
         for tier in TIERS
@@ -125,7 +125,7 @@ def _may(me: Me, place: ClusterPlace, where: str) -> Finding:
     step = (
         f"an administrator binds a role: kubectl create {kind} NAME --clusterrole hitl-reviewer --user {me.name}{scope}"
     )
-    return Finding("you may", Health.UNKNOWN, f"decide nothing in {place.where}", (step,))
+    return Finding("you may", Health.NOTE, f"decide nothing in {place.where}", (step,))
 
 
 async def _injection(api: KubeAPI, place: ClusterPlace) -> list[Finding]:

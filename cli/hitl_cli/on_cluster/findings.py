@@ -9,8 +9,10 @@ class Health(StrEnum):
 
     OK = "ok"
     PROBLEM = "problem"
+    NOTE = "note"
+    """Worth knowing, and nothing that is wrong with the installation."""
     UNKNOWN = "unknown"
-    """The caller may not read it, or it has not been written yet."""
+    """The caller may not read it."""
 
 
 @dataclass(frozen=True, slots=True)
