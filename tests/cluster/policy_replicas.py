@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+import tempfile
+import time
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,13 +16,25 @@ from control_plane.running import ControlPlane
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.policy.calls import Agent
+from hitl.policy.config import COMPILER, SCHEMA
 from hitl.policy.settings import Settings
+from hitl.stores.sqlite import SQLiteStore
+from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
 from hitl_operator.cluster.acceptance import Outcome
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
+from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.policy_source import PolicySource
+from hitl_operator.cluster.policy_status import PolicyStatus
+from hitl_operator.cluster.replicas import Reporter
+from hitl_operator.heads import AuditHeads
+from hitl_operator.hub import Hub
+from hitl_operator.identity import HomeAuthenticator
+from hitl_operator.keys import Keyring
 from hitl_operator.metrics import HubMetrics
+from hitl_operator.sidecars import Sidecar
 from hitl_operator.sources import ConfigBook
+from hitl_operator.verification import SignatureVerifier
 
 DENY = {"rules": [{"action": "Deny", "tools": ["delete_*"]}]}
 ALLOW = {"rules": [{"action": "Allow", "tools": ["get_*"]}]}
@@ -41,14 +56,60 @@ class Clock:
 
 
 class Replica:
-    """One replica's view: what it would serve."""
+    """One replica: what it would serve, and the sidecars that are connected to it."""
 
-    def __init__(self, api: KubeAPI, source: PolicySource, book: ConfigBook, metrics: HubMetrics) -> None:
+    def __init__(self, api: KubeAPI, source: PolicySource, hub: Hub, book: ConfigBook, clock: Clock) -> None:
         self.api = api
         self.source = source
+        self.hub = hub
         self.book = book
-        self.metrics = metrics
-        self.task: asyncio.Task[None] | None = None
+        self.metrics = hub.metrics
+        self.clock = clock
+        self.leads = False
+        self.idle = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def begin(self, *works: Coroutine[Any, Any, None]) -> None:
+        self._tasks += [asyncio.create_task(work) for work in works]
+
+    @property
+    def is_running(self) -> bool:
+        return not any(task.done() for task in self._tasks)
+
+    def monotonic(self) -> float:
+        """Seconds, `idle` ahead of what they are."""
+        return time.monotonic() + self.idle
+
+    def report_and_write(self, namespaces: NamespaceCache, operator_namespace: str, name: str) -> "Replica":
+        """Also report, and write status while `leads`."""
+        status = PolicyStatus(
+            self.api,
+            self.source,
+            namespaces=namespaces,
+            operator_namespace=operator_namespace,
+            leads=lambda: self.leads,
+            metrics=self.metrics,
+            clock=self.clock,
+            look_every=0.2,
+            monotonic=self.monotonic,
+        )
+        self.reporter = Reporter(self.api, operator_namespace, name, self.hub, self.book, monotonic=self.monotonic)
+        self.begin(self.reporter.run(), status.run())
+        return self
+
+    def sidecar(self, namespace: str, pod: str = "support-1", **labels: str) -> Sidecar:
+        """A sidecar connects, and runs nothing yet."""
+        agent = Agent(namespace, pod_name=pod, pod_uid=f"uid-of-{pod}", labels=labels)
+        hello = hub_pb2.Hello(epoch="e", schemas=[SCHEMA], compiler=COMPILER)
+        return self.hub.sidecars.connect(Identity(agent, f"uid-of-{namespace}", "cluster"), hello)
+
+    def answer(self, sidecar: Sidecar, reason: str = "") -> str:
+        """It is sent what is in force and takes it, or (with a reason) does not. The revision."""
+        served = self.hub.config_for(sidecar.identity, sidecar.compiler)
+        assert served is not None
+        self.hub.sidecars.sent(sidecar, served.revision)
+        self.hub.sidecars.answered(sidecar, served.revision, accepted=not reason, reason=reason)
+        return served.revision
 
     def document(self, namespace: str, **labels: str) -> dict[str, Any]:
         """The config document of a pod; an empty one while nothing is in force."""
@@ -68,9 +129,9 @@ class Replica:
         return found.outcomes.get((kind, namespace, name)) if found is not None else None
 
     async def stop(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class Replicas:
@@ -89,6 +150,14 @@ class Replicas:
             await replica.source.synced.wait()
         return replica
 
+    async def start_whole(self, name: str, *, leads: bool, access: Access | None = None) -> Replica:
+        """A replica that also reports, and writes status while it leads."""
+        replica = await self.start(access)
+        replica.leads = leads
+        namespaces = NamespaceCache(replica.api)
+        replica.begin(namespaces.run())
+        return replica.report_and_write(namespaces, self.operator_namespace, name)
+
     async def prepare(
         self,
         access: Access | None = None,
@@ -100,6 +169,8 @@ class Replicas:
         """A replica that has just been started; `kopf`: with which kopf calls, where that is another access."""
         access = access or Access.from_kubeconfig(self.plane.admin)
         api = await self._stack.enter_async_context(KubeAPI.open(access, deadline=3.0))
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp", prefix="hitl-")))
+        store = await self._stack.enter_async_context(SQLiteStore.open(folder / "hub.db", clock=self.clock))
         book, metrics = ConfigBook(), HubMetrics()
         source = PolicySource(
             api,
@@ -111,8 +182,18 @@ class Replicas:
             metrics=metrics,
             look_every=look_every,
         )
-        replica = Replica(api, source, book, metrics)
-        replica.task = asyncio.create_task(source.run())
+        hub = Hub(
+            store,
+            authenticator=HomeAuthenticator(namespace="default", namespace_uid="n", cluster_uid="cluster"),
+            source=book,
+            verifier=SignatureVerifier(dict, "cluster"),
+            keyring=Keyring(bytes(32), 1),
+            heads=AuditHeads(folder / "heads.jsonl"),
+            metrics=metrics,
+            clock=self.clock,
+        )
+        replica = Replica(api, source, hub, book, self.clock)
+        replica.begin(source.run())
         self._stack.push_async_callback(replica.stop)
         return replica
 
@@ -126,6 +207,8 @@ class Author:
     def __init__(self, plane: ControlPlane, namespace: str) -> None:
         self.plane = plane
         self.namespace = namespace
+        self.baseline = f"base-{namespace}"
+        """Name of the one ClusterAgentPolicy that this author may write."""
 
     async def apply(self, spec: Mapping[str, Any], *, name: str = "support", kind: str = "AgentPolicy") -> None:
         """As `kubectl apply`."""
@@ -140,6 +223,15 @@ class Author:
     async def read(self, name: str = "support", *, kind: str = "AgentPolicy") -> dict[str, Any]:
         """As `kubectl get -o json`, with everything in it."""
         return dict(json.loads(await self._kubectl("get", kind.lower(), name, "-o", "json", "--show-managed-fields")))
+
+    async def annotate(self, text: str, *, name: str = "support") -> None:
+        """As `kubectl annotate --overwrite`."""
+        await self._kubectl("annotate", "--overwrite", "agentpolicy", name, text)
+
+    async def status(self, name: str = "support", *, kind: str = "AgentPolicy") -> dict[str, Any]:
+        """Its status, with conditions by type."""
+        status = (await self.read(name, kind=kind)).get("status", {})
+        return {**status, "conditions": {each["type"]: each for each in status.get("conditions", ())}}
 
     async def _kubectl(self, *args: str, stdin: str | None = None) -> str:
         done = await asyncio.to_thread(self.plane.kubectl, "-n", self.namespace, *args, stdin=stdin)

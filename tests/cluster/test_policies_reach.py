@@ -1,13 +1,13 @@
 """Policies that people apply reach every replica's config by themselves, and only if they compile (C5, C6, H1, A7)."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gated_pods import until
-from policy_replicas import ALLOW, DENY, TYPO, Author, Replicas
 
+from cluster.gated_pods import until
+from cluster.policy_replicas import ALLOW, DENY, TYPO, Author, Replicas
 from control_plane.running import ControlPlane
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
@@ -17,35 +17,6 @@ from hitl.policy.settings import Settings
 from hitl_operator.cluster.accepted_specs import LABEL, AcceptedSpecs
 
 CODER = {"podSelector": {"matchLabels": {"app": "coder"}}}
-
-
-@pytest.fixture
-async def operator_namespace(admin: KubeAPI, namespace: str) -> str:
-    """A namespace for what replicas keep, of this test alone."""
-    name = f"{namespace}-operator"
-    await admin.create(path_of("v1", "namespaces"), {"metadata": {"name": name}})
-    return name
-
-
-@pytest.fixture
-async def replicas(control_plane: ControlPlane, operator_namespace: str) -> AsyncIterator[Replicas]:
-    found = Replicas(control_plane, operator_namespace)
-    yield found
-    await found.close()
-
-
-@pytest.fixture
-async def author(control_plane: ControlPlane, namespace: str) -> AsyncIterator[Author]:
-    found = Author(control_plane, namespace)
-    yield found
-    for kind, name in (("ClusterAgentPolicy", f"base-{namespace}"), ("AgentPolicy", "support")):
-        await found.delete(name, kind=kind)
-
-
-@pytest.fixture
-async def baseline(author: Author) -> str:
-    """Name of a ClusterAgentPolicy that is gone after the test."""
-    return f"base-{author.namespace}"
 
 
 async def test_a_policy_reaches_two_replicas_without_a_leader(replicas: Replicas, author: Author) -> None:
@@ -66,17 +37,17 @@ async def test_a_policy_reaches_two_replicas_without_a_leader(replicas: Replicas
         await until(lambda replica=replica: replica.policies(author.namespace) == {}, 10)
 
 
-async def test_the_first_config_is_complete(replicas: Replicas, author: Author, baseline: str) -> None:
+async def test_the_first_config_is_complete(replicas: Replicas, author: Author) -> None:
     """H1: what was there before the replica is in the first generation that it serves, the baseline too."""
     await author.apply(DENY)
     await author.apply(
-        {"rules": [{"action": "MultiFactor", "tools": ["pay_*"]}]}, name=baseline, kind="ClusterAgentPolicy"
+        {"rules": [{"action": "MultiFactor", "tools": ["pay_*"]}]}, name=author.baseline, kind="ClusterAgentPolicy"
     )
     replica = await replicas.prepare()
     await until(lambda: replica.book.version)
     document = replica.document(author.namespace)
     assert document["baseline"] == "present"
-    assert {"support", baseline} <= {policy["name"] for policy in document["policies"]}
+    assert {"support", author.baseline} <= {policy["name"] for policy in document["policies"]}
 
 
 async def test_H1_nothing_is_served_before_everything_was_read(
@@ -208,18 +179,18 @@ async def test_a_tool_server_reaches_the_config(replicas: Replicas, author: Auth
     assert replica.document("elsewhere")["toolServers"] == []
 
 
-async def test_A7_a_new_baseline_takes_out_what_it_forbids(replicas: Replicas, author: Author, baseline: str) -> None:
+async def test_A7_a_new_baseline_takes_out_what_it_forbids(replicas: Replicas, author: Author) -> None:
     """A7: a policy in Monitor from before goes on binding, without Monitor, and is told who forbade it."""
     replica = await replicas.start()
     await author.apply({**DENY, "mode": "Monitor"})
     await until(lambda: replica.policies(author.namespace))
-    await author.apply({"forbid": ["Monitor"]}, name=baseline, kind="ClusterAgentPolicy")
+    await author.apply({"forbid": ["Monitor"]}, name=author.baseline, kind="ClusterAgentPolicy")
     await until(lambda: replica.policies(author.namespace) == {"support": DENY})
     outcome = replica.outcome(author.namespace, "support")
     assert outcome is not None
     assert outcome.reason is Accepted.CONFLICTED
-    assert f"forbidden by ClusterAgentPolicy {baseline}" in outcome.message
-    await author.delete(baseline, kind="ClusterAgentPolicy")
+    assert f"forbidden by ClusterAgentPolicy {author.baseline}" in outcome.message
+    await author.delete(author.baseline, kind="ClusterAgentPolicy")
     await until(lambda: replica.policies(author.namespace) == {"support": {**DENY, "mode": "Monitor"}})
 
 
@@ -264,8 +235,7 @@ async def test_kopf_is_begun_again_when_it_ends(replicas: Replicas, author: Auth
     replica.source.written._kopf.restart()
     await author.apply(ALLOW)
     await until(lambda: replica.policies(author.namespace) == {"support": ALLOW})
-    assert replica.task is not None
-    assert not replica.task.done()
+    assert replica.is_running
 
 
 async def test_nothing_is_written_to_what_people_wrote(replicas: Replicas, author: Author) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from hitl.errors import InvalidPolicy, Problem
 from hitl.kube.policy_conditions import Accepted
+from hitl.kube.shipped import Shipped
 from hitl.policy.config import FORBIDDEN, together
 from hitl.policy.parsing_reader import Problems, Reader
 from hitl.policy.parsing_sections import read_selector
@@ -129,6 +130,11 @@ class Readings:
         if known is None:
             known = self._known[key] = make()
         return known
+
+
+def available_factors(shipped: Shipped) -> frozenset[SecondFactor]:
+    """The second factors that the installed admission policies can tell from a login (condition FactorUnavailable)."""
+    return ALL_FACTORS if shipped.hardware else frozenset({SecondFactor.ANY})
 
 
 def accept(

@@ -107,6 +107,7 @@ class PolicySource:
         known = {each.uid for each in self.written.resources.values()}
         self.written.gone.update((uid, stored.key) for uid, stored in kept.items() if uid not in known)
         self._book.measure_age = lambda: self.written.age
+        self._metrics.config_age.set_function(lambda: self.written.age)
         await self._read_ahead()
         self._decide_now()
         self.synced.set()

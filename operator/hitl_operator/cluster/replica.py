@@ -22,6 +22,7 @@ from hitl.kube.shipped import Shipped
 from hitl.policy.settings import Settings
 from hitl.stores.kubernetes import KubernetesStore
 from hitl.tracing import Traces
+from hitl_operator.cluster.acceptance import available_factors
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
 from hitl_operator.cluster.door import Door
 from hitl_operator.cluster.enforced import EnforcedVerifier
@@ -31,7 +32,9 @@ from hitl_operator.cluster.lease import Lease
 from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.pods import PodCache
 from hitl_operator.cluster.policy_source import PolicySource
+from hitl_operator.cluster.policy_status import PolicyStatus
 from hitl_operator.cluster.readyz import Checks
+from hitl_operator.cluster.replicas import Reporter
 from hitl_operator.cluster.reviews import Reviews
 from hitl_operator.cluster.root_key import RootKey
 from hitl_operator.cluster.settings_file import SettingsFile
@@ -99,6 +102,7 @@ class Replica:
             settings=place.settings.settings,
             clock=_now,
             metrics=self.metrics,
+            factors=available_factors(place.shipped),
         )
         self._enforcement = Enforcement(api, place.shipped, metrics=EnforcementMetrics(registry))
         self._lease = Lease(api, namespace, LEASE, f"{place.name}_{secrets.token_hex(4)}")
@@ -167,11 +171,22 @@ class Replica:
         ]
 
     def _going_on(self, hub: Hub) -> list[Coroutine[Any, Any, None]]:
+        namespace = self._place.shipped.namespace
         return [
             hub.run(),
             self._enforcement.run(hub.settler),
             self._root_key.run(),
             self._lease.run(),
+            Reporter(self._api, namespace, self._place.name, hub, self._book).run(),
+            PolicyStatus(
+                self._api,
+                self._policies,
+                namespaces=self._namespaces,
+                operator_namespace=namespace,
+                leads=lambda: self._lease.is_held,
+                metrics=self.metrics,
+                clock=_now,
+            ).run(),
         ]
 
     async def _opened(self) -> Hub:

@@ -1,0 +1,223 @@
+"""Who leads writes the status of policies and tool servers; every replica reports what it needs for that (DESIGN 11).
+
+Nothing that is enforced rests on a status: it is for the people who wrote the policy.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from hitl.errors import ApiError, HitlError
+from hitl.kube.api import KubeAPI
+from hitl.kube.manifests import API_VERSION
+from hitl.kube.policy_conditions import ReviewersAvailable
+from hitl_operator.cluster.acceptance import Outcome
+from hitl_operator.cluster.manning import Manned, Manning
+from hitl_operator.cluster.namespaces import NamespaceCache
+from hitl_operator.cluster.policy_report import Known, is_as, status_of
+from hitl_operator.cluster.policy_resources import Resource, path_of_resource
+from hitl_operator.cluster.policy_source import PolicySource
+from hitl_operator.cluster.replica_reports import Tally
+from hitl_operator.cluster.replicas import Reports
+from hitl_operator.logs import Log
+from hitl_operator.metrics import HubMetrics
+from hitl_operator.usage import Used
+
+FIELD_MANAGER: Final = "hitl-operator-policies"
+
+_LOOK_EVERY: Final = 2.0  # seconds between two looks at what replicas report
+_USAGE_EVERY: Final = 60.0  # seconds for which the usage in a status stays as it is
+_ASK_EVERY: Final = 60.0  # seconds between two rounds of questions about reviewers
+_SETTLES: Final = 5.0  # seconds after a write in which the status that is read may still be the one before
+
+_log = Log(__name__)
+
+
+class PolicyStatus:
+    """Keeps status in step with what is known.
+
+    Args:
+        api: as the operator.
+        source: what became of every resource.
+        namespaces: tells which are gated.
+        operator_namespace: where replicas report.
+        leads: whether this replica may write now.
+        metrics: gets `policy_unmanned`.
+        clock: aware UTC times.
+    """
+
+    def __init__(
+        self,
+        api: KubeAPI,
+        source: PolicySource,
+        *,
+        namespaces: NamespaceCache,
+        operator_namespace: str,
+        leads: Callable[[], bool],
+        metrics: HubMetrics,
+        clock: Callable[[], datetime],
+        look_every: float = _LOOK_EVERY,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._source = source
+        self._leads = leads
+        self._metrics = metrics
+        self._clock = clock
+        self._look_every = look_every
+        self._monotonic = monotonic
+        self._reports = Reports(api, operator_namespace, monotonic=monotonic)
+        self._manning = Manning(
+            api,
+            lambda: [each.name for each in namespaces.items.values() if each.is_gated],
+            monotonic=monotonic,
+        )
+        self._manned: dict[str, tuple[int, Manned]] = {}
+        self._usage: dict[str, tuple[Used, float]] = {}
+        self._written: dict[str, tuple[Mapping[str, Any], float]] = {}
+        self._unmanned: set[str] = set()
+        self._news = asyncio.Event()
+        self._unasked = asyncio.Event()
+        source.listeners.append(self._notice)
+
+    async def run(self) -> None:
+        """Write while this replica leads, until cancelled."""
+        await self._source.synced.wait()
+        self._notice()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_writing())
+            tasks.create_task(self._keep_asking())
+
+    def _notice(self) -> None:
+        self._news.set()
+        self._unasked.set()
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await _either(self._news, self._look_every)
+            if not self._leads():
+                self._forget()
+                await asyncio.sleep(self._look_every)
+                continue
+            try:
+                await self._reports.read()
+                await self._reports.take_over({each.uid for each in self._source.written.resources.values()})
+                await self.write()
+            except HitlError as error:
+                _log.warning("status-unwritable", problem=error)
+
+    async def _keep_asking(self) -> None:
+        while True:
+            await _either(self._unasked, _ASK_EVERY)
+            if not self._leads() or self._source.acceptance is None:
+                await asyncio.sleep(self._look_every)
+                self._unasked.set()
+                continue
+            for outcome in list(self._source.acceptance.outcomes.values()):
+                policy = outcome.entry.policy if outcome.entry is not None else None
+                if policy is not None:
+                    manned = await self._manning.check(policy)
+                    self._manned[outcome.resource.uid] = policy.ref.generation, manned
+            self._manning.sweep()
+            self._count_unmanned()
+            self._news.set()
+
+    async def write(self) -> None:
+        """Every status that is not as it should be. StoreUnavailable: the API server did not answer."""
+        acceptance = self._source.acceptance
+        assert acceptance is not None, "it has been seen"
+        for key, outcome in acceptance.outcomes.items():
+            resource = self._source.written.resources.get(key)
+            if resource is None or resource.uid != outcome.resource.uid or not self._leads():
+                continue
+            wanted = status_of(resource, outcome, self._known(resource, outcome), self._clock())
+            if self._stands(resource, wanted):
+                continue
+            try:
+                await self._apply(resource, wanted)
+            except ApiError as error:
+                if error.status != 404:
+                    _log.error("status-refused", policy=resource, problem=error)
+            self._written[resource.uid] = wanted, self._monotonic()
+        there = {each.uid for each in self._source.written.resources.values()}
+        for known in (self._written, self._usage, self._manned):
+            for uid in known.keys() - there:
+                del known[uid]
+
+    def _known(self, resource: Resource, outcome: Outcome) -> Known:
+        manned = self._manned.get(resource.uid)
+        generation = outcome.entry.generation if outcome.entry is not None else 0
+        return Known(
+            tally=self._reports.tallies.get(resource.uid, Tally()),
+            manned=manned[1] if manned is not None and manned[0] == generation else None,
+            usage=self._usage_of(resource) if resource.kind != "ToolServer" else None,
+        )
+
+    def _usage_of(self, resource: Resource) -> Used:
+        """As it is said for a minute: a status that changes with each call would be written with each call."""
+        now = self._monotonic()
+        known = self._usage.get(resource.uid)
+        if known is None or now >= known[1] + _USAGE_EVERY:
+            known = self._usage[resource.uid] = self._reports.usage.get(resource.uid, Used()), now
+        return known[0]
+
+    def _stands(self, resource: Resource, wanted: Mapping[str, Any]) -> bool:
+        """Whether it is written already: what is read may be older than what was written a moment ago."""
+        written = self._written.get(resource.uid)
+        if written is not None and self._monotonic() < written[1] + _SETTLES:
+            return _same(written[0], wanted)
+        return is_as(resource.status, wanted)
+
+    async def _apply(self, resource: Resource, status: Mapping[str, Any]) -> None:
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": resource.kind,
+            "metadata": {"name": resource.name, **({"namespace": resource.namespace} if resource.namespace else {})},
+            "status": status,
+        }
+        await self._api.apply(path_of_resource(resource.key, "status"), body, field_manager=FIELD_MANAGER, force=True)
+
+    def _count_unmanned(self) -> None:
+        acceptance = self._source.acceptance
+        outcomes = acceptance.outcomes.values() if acceptance is not None else ()
+        found = {
+            str(each.resource): self._manned[each.resource.uid][1].reason is ReviewersAvailable.UNBOUND
+            for each in outcomes
+            if each.resource.uid in self._manned
+        }
+        for policy in self._unmanned - found.keys():
+            self._metrics.unmanned.remove(policy)
+        for policy, is_unmanned in found.items():
+            self._metrics.unmanned.labels(policy).set(1 if is_unmanned else 0)
+        self._unmanned = set(found)
+
+    def _forget(self) -> None:
+        """Somebody else leads: what he writes is his, and so are the numbers."""
+        self._written.clear()
+        self._usage.clear()
+        for policy in self._unmanned:
+            self._metrics.unmanned.remove(policy)
+        self._unmanned = set()
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two statuses say the same; times of change follow from the rest."""
+    return _without_times(one) == _without_times(other)
+
+
+def _without_times(status: Mapping[str, Any]) -> dict[str, Any]:
+    conditions = [
+        {key: value for key, value in each.items() if key != "lastTransitionTime"} for each in status["conditions"]
+    ]
+    return {**status, "conditions": conditions}
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+    event.clear()

@@ -1,0 +1,315 @@
+"""Replicas tell the leader of their sidecars and of usage: each in a ConfigMap of its own in the operator's namespace.
+
+Counts must neither get lost nor count twice when replicas and leaders come and go. A report holds what its process
+counted since it began. Of one that has gone silent the leader first notes the counts (`hitl-usage`), then deletes the
+report, only as it noted it, and only then takes the counts into the totals. Whoever takes over goes on from any point.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from hitl.errors import ApiError, HitlError, InvalidInput
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl_operator.cluster.replica_reports import (
+    MOST_BEHIND,
+    Behind,
+    Report,
+    Tally,
+    added,
+    report_from_json,
+    report_to_json,
+    tallies_of,
+    usage_from_json,
+    usage_to_json,
+)
+from hitl_operator.hub import Hub
+from hitl_operator.logs import Log
+from hitl_operator.sources import ConfigBook
+from hitl_operator.usage import Used
+
+LABEL: Final = "hitl.dev/replica"
+_SELECTED: Final = {"labelSelector": LABEL}
+_FIELD: Final = "report"
+_TOTALS: Final = "hitl-usage"
+_TOTALS_FIELD: Final = "usage"
+
+_LOOK_EVERY: Final = 2.0  # seconds between two reports, if there is news
+_SAY_EVERY: Final = 15.0  # seconds after which a replica says that it is still there
+_LAST_WORDS: Final = 1.0  # seconds that they may take
+SILENT_AFTER: Final = 45.0  # seconds without a word after which the sidecars of a replica no longer count
+GONE_AFTER: Final = 300.0  # seconds after which its counts are taken over and its report is deleted
+
+_log = Log(__name__)
+
+
+class Reporter:
+    """Writes the report of this replica.
+
+    Args:
+        api: as the operator.
+        namespace: the operator's.
+        replica: name of this replica, for people.
+        hub: has the sidecars and the usage.
+        book: what they should run.
+    """
+
+    def __init__(
+        self,
+        api: KubeAPI,
+        namespace: str,
+        replica: str,
+        hub: Hub,
+        book: ConfigBook,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._replica = replica
+        self._hub = hub
+        self._book = book
+        self._monotonic = monotonic
+        self._run = secrets.token_hex(8)
+        self._version = ""
+        self._written: dict[str, Used] = {}
+        self._taken_over: dict[str, Used] = {}
+        self._told = ""
+        self._said_at = float("-inf")
+
+    async def run(self) -> None:
+        """Report until cancelled, and once more then: its sidecars are elsewhere by now."""
+        try:
+            while True:
+                await self._try()
+                await asyncio.sleep(_LOOK_EVERY)
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS):
+                    await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self.report()
+        except HitlError as error:
+            _log.warning("report-unwritable", problem=error)
+
+    async def report(self) -> None:
+        """Say what is new, and now and then that there is nothing new. Raises as `KubeAPI`."""
+        usage = self._usage()
+        report = Report(self._run, self._replica, self._tallies(), _less(usage, self._taken_over))
+        text = report_to_json(report)
+        now = self._monotonic()
+        if text == self._told and now < self._said_at + _SAY_EVERY:
+            return
+        try:
+            await self._write(text)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            await self._look_at_own()
+        else:
+            self._told, self._said_at, self._written = text, now, usage
+
+    async def _look_at_own(self) -> None:
+        """A write was taken of which this process never heard; or a leader took the process for gone and has taken over
+        what it wrote last. Then it goes on as another one.
+        """
+        try:
+            own = await self._api.get(self._path())
+            self._version = own["metadata"]["resourceVersion"]
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self._run, self._version, self._taken_over = secrets.token_hex(8), "", dict(self._written)
+
+    def _usage(self) -> dict[str, Used]:
+        """By uid, copied."""
+        uids = {str(entry.policy.ref): entry.uid for entry in self._entries() if entry.policy is not None}
+        self._hub.usage.follow(uids)
+        return added({uids[policy]: used} for policy, used in self._hub.usage.by_policy.items())
+
+    def _tallies(self) -> dict[str, Tally]:
+        tallies: dict[str, Tally] = {}
+        for sidecar in self._hub.sidecars:
+            identity = sidecar.identity
+            served = self._hub.config_for(identity, sidecar.compiler)
+            is_current = served is not None and sidecar.running == served.revision
+            behind = Behind(
+                f"{identity.agent.namespace}/{identity.agent.pod_name}",
+                sidecar.running,
+                sidecar.since,
+                sidecar.refused,
+            )
+            for entry in self._book.concerning(identity):
+                if entry.policy is None:
+                    continue
+                tally = tallies.setdefault(entry.uid, Tally())
+                tally.total += 1
+                tally.current += is_current
+                if not is_current and len(tally.behind) < MOST_BEHIND:
+                    tally.behind.append(behind)
+        return tallies
+
+    def _entries(self) -> tuple[Any, ...]:
+        return self._book.generation.entries if self._book.generation is not None else ()
+
+    async def _write(self, text: str) -> None:
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": _name(self._run), "labels": {LABEL: "report"}},
+            # What changes with every write makes a word of "still there" one that can be seen.
+            "data": {_FIELD: text, "said": f"{self._monotonic():.0f}"},
+        }
+        if self._version:
+            body["metadata"]["resourceVersion"] = self._version
+            written = await self._api.replace(self._path(), body)
+        else:
+            written = await self._api.create(path_of("v1", "configmaps", self._namespace), body)
+        self._version = written["metadata"]["resourceVersion"]
+
+    def _path(self) -> str:
+        return path_of("v1", "configmaps", self._namespace, _name(self._run))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A report, the version it was last seen at, and when that was seen first."""
+
+    report: Report
+    version: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """What is known of processes that are gone: taken in, and noted by run but perhaps not yet deleted."""
+
+    taken: Mapping[str, Used]
+    noted: Mapping[str, Mapping[str, Used]]
+    version: str = ""
+
+
+class Reports:
+    """Reads the reports of all replicas; only who leads may."""
+
+    def __init__(self, api: KubeAPI, namespace: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """`namespace`: the operator's."""
+        self.tallies: Mapping[str, Tally] = {}
+        self.usage: Mapping[str, Used] = {}
+        self._api = api
+        self._namespace = namespace
+        self._monotonic = monotonic
+        self._seen: dict[str, _Seen] = {}
+
+    async def read(self) -> None:
+        """Bring `tallies` and `usage` up to date, by uid of the policy. Raises as `KubeAPI`."""
+        found: dict[str, tuple[Report, str]] = {}
+        async for manifest in self._api.list(path_of("v1", "configmaps", self._namespace), _SELECTED):
+            metadata = manifest["metadata"]
+            try:
+                report = report_from_json(manifest.get("data", {}).get(_FIELD, ""))
+            except InvalidInput as error:
+                _log.warning("report-unusable", configmap=metadata["name"], problem=error)
+                continue
+            found[report.run] = report, metadata["resourceVersion"]
+        now = self._monotonic()
+        self._seen = {
+            run: self._seen[run]
+            if run in self._seen and self._seen[run].version == version
+            else _Seen(report, version, now)
+            for run, (report, version) in found.items()
+        }
+        totals = await self._read_totals()
+        live = [each.report for each in self._seen.values() if now < each.at + SILENT_AFTER]
+        self.tallies = tallies_of(live)
+        gone = [noted for run, noted in totals.noted.items() if run not in self._seen]
+        self.usage = added([totals.taken, *gone, *(each.report.usage for each in self._seen.values())])
+
+    async def take_over(self, uids: set[str]) -> None:
+        """Take in what was counted by processes that are gone; of policies that are gone (not in `uids`) nothing stays.
+
+        Raises as `KubeAPI`.
+        """
+        now = self._monotonic()
+        gone = {run: each for run, each in self._seen.items() if now >= each.at + GONE_AFTER}
+        totals = await self._read_totals()
+        deleted = {run for run in totals.noted if run not in self._seen}
+        if not gone and not deleted:
+            return
+        taken = added([totals.taken, *(totals.noted[run] for run in deleted)])
+        noted = {run: each.report.usage for run, each in gone.items()}
+        await self._write_totals(
+            _Totals({uid: used for uid, used in taken.items() if uid in uids}, noted, totals.version)
+        )
+        for run, each in gone.items():
+            try:
+                place = path_of("v1", "configmaps", self._namespace, _name(run))
+                await self._api.delete(place, version=each.version)
+                _log.info("replica-gone", replica=each.report.replica)
+            except ApiError as error:
+                if error.status not in (404, 409):  # 409: it is not gone after all, and counts for itself
+                    raise
+
+    async def _read_totals(self) -> _Totals:
+        try:
+            manifest = await self._api.get(path_of("v1", "configmaps", self._namespace, _TOTALS))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return _Totals({}, {})
+        version = manifest["metadata"]["resourceVersion"]
+        try:
+            document = orjson.loads(manifest["data"][_TOTALS_FIELD])
+            return _Totals(
+                _usages(document["taken"]), {run: _usages(each) for run, each in document["noted"].items()}, version
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            _log.error("usage-unusable", configmap=_TOTALS, problem=error, meaning="counting starts anew")
+            return _Totals({}, {}, version)
+
+    async def _write_totals(self, totals: _Totals) -> None:
+        document = {
+            "taken": {uid: usage_to_json(used) for uid, used in totals.taken.items()},
+            "noted": {
+                run: {uid: usage_to_json(used) for uid, used in each.items()} for run, each in totals.noted.items()
+            },
+        }
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": _TOTALS},
+            "data": {_TOTALS_FIELD: orjson.dumps(document).decode()},
+        }
+        if totals.version:
+            body["metadata"]["resourceVersion"] = totals.version
+            await self._api.replace(path_of("v1", "configmaps", self._namespace, _TOTALS), body)
+        else:
+            await self._api.create(path_of("v1", "configmaps", self._namespace), body)
+
+
+def _name(run: str) -> str:
+    return f"hitl-replica-{run}"
+
+
+def _usages(document: Mapping[str, list[int]]) -> dict[str, Used]:
+    return {uid: usage_from_json(numbers) for uid, numbers in document.items()}
+
+
+def _less(usage: Mapping[str, Used], before: Mapping[str, Used]) -> dict[str, Used]:
+    """What has come since; a policy that was made anew has another uid."""
+    found: dict[str, Used] = {}
+    for uid, used in usage.items():
+        was = before.get(uid, Used())
+        found[uid] = Used(
+            used.calls - was.calls, used.held - was.held, used.decided - was.decided, used.expired - was.expired
+        )
+    return found

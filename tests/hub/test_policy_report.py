@@ -1,0 +1,211 @@
+"""The status of a policy as a function of what is known, whom it asks, and what replicas tell each other."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from hitl.errors import InvalidInput
+from hitl.policy.parse import parse_policy
+from hitl.policy.settings import Settings
+from hitl_operator.cluster.acceptance import Readings, accept
+from hitl_operator.cluster.manning import asked_by
+from hitl_operator.cluster.policy_report import Known, is_as, status_of
+from hitl_operator.cluster.policy_resources import Resource, resource_of
+from hitl_operator.cluster.replica_reports import (
+    Behind,
+    Report,
+    Tally,
+    added,
+    report_from_json,
+    report_to_json,
+    tallies_of,
+)
+from hitl_operator.usage import Used
+
+BORN = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DENY = {"rules": [{"action": "Deny", "tools": ["delete_*"]}]}
+
+
+def a_resource(spec: Any = DENY, **metadata: Any) -> Resource:
+    born = BORN.isoformat()
+    whole = {"name": "support", "namespace": "shop", "uid": "u", "generation": 1, "creationTimestamp": born, **metadata}
+    manifest = {"metadata": {"resourceVersion": "7", **whole}, "spec": spec, "status": metadata.pop("status", {})}
+    return resource_of("AgentPolicy", manifest)
+
+
+def conditions(resource: Resource, known: Known | None = None, *, after: timedelta = timedelta()) -> dict[str, Any]:
+    """By type, as they would be written so long after the resource was made."""
+    now = BORN + after
+    found = accept([resource], {}, readings=Readings(), settings=Settings(), now=now)
+    status = status_of(resource, found.outcomes[resource.key], known or Known(), now)
+    return {each["type"]: each for each in status["conditions"]}
+
+
+def behind(pod: str, seconds: int, reason: str = "") -> Behind:
+    return Behind(f"shop/{pod}", "old", BORN + timedelta(seconds=seconds), reason)
+
+
+@pytest.mark.parametrize(
+    ("tally", "status", "reason", "words"),
+    [
+        (Tally(), "Unknown", "Unmatched", "compare spec.podSelector"),
+        (Tally(1, 1), "True", "Current", "The one connected sidecar runs generation 1"),
+        (Tally(3, 3), "True", "Current", "All 3 connected sidecars run generation 1"),
+        (Tally(3, 2, [behind("a", 0)]), "False", "Pending", "2 of 3 connected sidecars run generation 1"),
+        (
+            Tally(3, 2, [behind("a", 0, "no")]),
+            "False",
+            "Rejected",
+            "shop/a refused the config and keeps the one before",
+        ),
+    ],
+)
+def test_programmed_says_whether_sidecars_run_it(tally: Tally, status: str, reason: str, words: str) -> None:
+    """From the counts alone, with the first refusal in its own words."""
+    found = conditions(a_resource(), Known(tally))["Programmed"]
+    assert (found["status"], found["reason"]) == (status, reason)
+    assert words in found["message"]
+
+
+def test_what_was_never_accepted_is_not_programmed() -> None:
+    """Programmed then points to Accepted, whatever sidecars do."""
+    found = conditions(a_resource({"rules": 1}), Known(Tally(3, 3)))["Programmed"]
+    assert (found["status"], found["reason"]) == ("False", "NotAccepted")
+
+
+def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
+    """Its lastTransitionTime is when the status changed, not when the message did."""
+    old = {"type": "Accepted", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    manifest_status = {"conditions": [old]}
+    whole = {
+        "metadata": {"name": "a", "namespace": "shop", "uid": "u", "resourceVersion": "7"},
+        "spec": DENY,
+        "status": manifest_status,
+    }
+    whole["metadata"]["creationTimestamp"] = BORN.isoformat()  # type: ignore[index]  # a mapping
+    valid = resource_of("AgentPolicy", whole)
+    assert conditions(valid)["Accepted"]["lastTransitionTime"] == "2026-01-01T00:00:00Z"
+    invalid = resource_of("AgentPolicy", {**whole, "spec": {"rules": 1}})
+    assert conditions(invalid)["Accepted"]["lastTransitionTime"] == "2026-03-01T12:00:00Z"
+
+
+def test_a_review_is_due_from_the_last_change_or_review() -> None:
+    """A change of the spec counts as reading it; of labels or status it does not; a review to come is none."""
+    spec = {**DENY, "review": {"every": "30d"}}
+    changed = (BORN + timedelta(days=10)).isoformat()
+    later = (BORN + timedelta(days=39)).isoformat()
+    managed = [
+        {"manager": "kubectl", "time": changed, "fieldsV1": {"f:spec": {}}},
+        {"manager": "labeller", "time": later, "fieldsV1": {"f:metadata": {}}},
+        {"manager": "hitl", "time": later, "fieldsV1": {"f:status": {}}, "subresource": "status"},
+    ]
+    resource = a_resource(spec, managedFields=managed)
+    for days, wanted in ((39, "False"), (40, "True")):
+        assert conditions(resource, after=timedelta(days=days))["ReviewDue"]["status"] == wanted
+    reviewed = a_resource(spec, managedFields=managed, annotations={"hitl.dev/reviewed-at": later})
+    assert conditions(reviewed, after=timedelta(days=60))["ReviewDue"]["status"] == "False"
+    for text in ((BORN + timedelta(days=999)).isoformat(), "yesterday"):
+        odd = a_resource(spec, managedFields=managed, annotations={"hitl.dev/reviewed-at": text})
+        assert conditions(odd, after=timedelta(days=60))["ReviewDue"]["status"] == "True"
+    assert "ReviewDue" not in conditions(a_resource())
+
+
+def test_what_others_write_into_a_status_is_theirs() -> None:
+    """A status with more in it than is wanted stands; with less or other it does not."""
+    assert is_as({"a": 1, "b": [2], "c": 3}, {"a": 1, "b": [2]})
+    assert not is_as({"a": 1}, {"a": 1, "b": [2]})
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        (DENY, set()),
+        (
+            {"rules": [{"action": "Confirm", "tools": ["x"], "reviewers": ["a", "b"]}]},
+            {("a", "confirm"), ("b", "confirm")},
+        ),
+        ({"rules": [{"action": "MultiFactor", "tools": ["x"], "reviewers": ["a"]}]}, {("a", "multi-factor")}),
+        (
+            {"rules": [{"action": "Score", "tools": ["x"], "reviewers": ["a"]}]},
+            {("a", "confirm"), ("a", "multi-factor")},
+        ),
+        (
+            {"undeclared": "Score", "approval": {"reviewers": ["a"], "multiFactor": {"reviewers": ["b"]}}},
+            {("a", "confirm"), ("b", "multi-factor")},
+        ),
+        ({"undeclared": "Score", "approval": {"reviewers": ["a"]}}, {("a", "confirm"), ("a", "multi-factor")}),
+        (
+            {
+                "rules": [{"action": "Confirm", "tools": ["x"]}],
+                "approval": {"reviewers": ["a"], "escalate": [{"after": "1m", "to": ["b"]}]},
+            },
+            {("a", "confirm"), ("b", "confirm")},
+        ),
+        (
+            {
+                "rules": [
+                    {
+                        "action": "Allow",
+                        "tools": ["x"],
+                        "reviewers": ["a"],
+                        "limit": {"calls": 1, "per": "1h", "then": "Confirm"},
+                    }
+                ]
+            },
+            {("a", "confirm")},
+        ),
+    ],
+)
+def test_the_groups_that_a_policy_may_ask(spec: dict[str, Any], wanted: set[tuple[str, str]]) -> None:
+    """Each with the tiers that its calls may have, and no others: a group is not asked for rights it never needs."""
+    policy = parse_policy("AgentPolicy", {"name": "a", "namespace": "shop"}, spec)
+    assert asked_by(policy) == wanted
+
+
+def test_a_report_comes_back_as_it_went() -> None:
+    """What one replica writes another one reads."""
+    report = Report("r", "one", {"u": Tally(3, 2, [behind("a", 1, "no")])}, {"u": Used(1, 2, 3, 4), "v": Used(calls=9)})
+    found = report_from_json(report_to_json(report))
+    assert (found.tallies["u"], dict(found.usage)) == (report.tallies["u"], dict(report.usage))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "run": "r", "replica": "x", "policies": 3}']
+)
+def test_what_no_replica_wrote_is_no_report(text: str) -> None:
+    """InvalidInput, whatever it is."""
+    with pytest.raises(InvalidInput):
+        report_from_json(text)
+
+
+def test_a_report_stays_small_when_everybody_is_behind() -> None:
+    """A release that every sidecar refuses names 500 of them, those that are so for longest, and counts all."""
+    tallies = {
+        f"uid-{n:036}": Tally(10, 0, [behind(f"pod-{n}-{m}", n, "x" * 1000) for m in range(10)]) for n in range(1000)
+    }
+    text = report_to_json(Report("r", "one", tallies, {}))
+    found = report_from_json(text)
+    assert len(text) < 1_000_000
+    assert sum(len(each.behind) for each in found.tallies.values()) <= 500
+    assert sum(each.total for each in found.tallies.values()) == 10_000
+    assert found.tallies[f"uid-{0:036}"].behind
+
+
+def test_sidecars_of_several_replicas_add_up() -> None:
+    """Counts are sums; of those behind the ones that are so for longest are kept."""
+    reports = [
+        Report("a", "a", {"u": Tally(5, 0, [behind(f"a{n}", 2 * n) for n in range(8)])}, {}),
+        Report("b", "b", {"u": Tally(6, 2, [behind(f"b{n}", 2 * n + 1) for n in range(8)]), "v": Tally(1, 1)}, {}),
+    ]
+    found = tallies_of(reports)
+    assert (found["u"].total, found["u"].current, found["v"]) == (11, 2, Tally(1, 1))
+    assert [each.pod for each in found["u"].behind] == [f"shop/{'ab'[n % 2]}{n // 2}" for n in range(10)]
+
+
+def test_usage_adds_up() -> None:
+    """By policy, each number by itself."""
+    assert added([{"u": Used(1, 2, 3, 4)}, {"u": Used(10, 20, 30, 40), "v": Used(calls=5)}, {}]) == {
+        "u": Used(11, 22, 33, 44),
+        "v": Used(calls=5),
+    }
