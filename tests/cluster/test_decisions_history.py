@@ -17,6 +17,7 @@ from cluster.voting import (
     Change,
     Court,
     Json,
+    Person,
     adding,
     applies,
     condition,
@@ -79,7 +80,14 @@ async def test_I5_nobody_touches_another_s_vote(court: Court, person: Any) -> No
     request = await court.ask(two())
     await court.vote(ANA, request, vote_of(ANA, request, argumentsPatch={"amount": {"x": 1}}))
     await court.vote(MIA, request)
-    words = (*STAYS, "speak for nobody", "Decisions are people's", "Only people decide", "exactly one new", "you may not")
+    words = (
+        *STAYS,
+        "speak for nobody",
+        "Decisions are people's",
+        "Only people decide",
+        "exactly one new",
+        "you may not",
+    )
     for change in (
         rewriting(ANA.name, decision="Denied"),
         rewriting(ANA.name, reviewer="x@example.com"),
@@ -324,3 +332,46 @@ async def test_C1_votes_that_race_the_end_lose_or_come_first(court: Court) -> No
 def test_every_way_of_writing_is_tried() -> None:
     """The stories of this tier write by PUT, merge patch, JSON patch and server-side apply."""
     assert set(WAYS) == {"replace", "merge patch", "JSON patch", "apply"}
+
+
+async def test_C2_nobody_takes_the_field_manager_of_another(court: Court) -> None:
+    """C2: a vote under the manager that kubectl hitl would use for somebody else would keep him from voting."""
+    request = await court.ask(two())
+    path = court.path(request["metadata"]["name"], "status")
+    async with court.api(BO) as api:
+        for manager in (
+            f"hitl:decision:{ANA.name}",
+            f"hitl:note-1:{ANA.name}",
+            f"hitl:decision:x:{BO.name}",
+            f"hitl:note-12:{BO.name}",
+            "hitl:decision:" + "a" * 64,
+            "hitl:",
+        ):
+            with pytest.raises(ApiError, match="is not yours"):
+                await applies(api, path, request, [vote_of(BO, request)], manager=manager)
+    fresh = await court.ask()
+    await court.vote(ANA, fresh, manager=f"hitl:decision:{ANA.name}")
+    assert len((await court.look(fresh))["status"]["decisions"]) == 1
+
+
+async def test_I2_a_crowd_that_says_all_it_may_does_not_keep_the_next_one_from_voting(court: Court) -> None:
+    """I2: the checks cost what they may cost also on the fullest request: its last vote passes, none is lost."""
+    crowd = [Person(f"reviewer-{n:02d}@example.com", ("crowd", *(f"group-{i}" for i in range(31)))) for n in range(32)]
+    court.let_in_group("crowd", "hitl-senior-reviewer", "hitl-test-writes-anything", member=crowd[0])
+    request = await court.ask(a_spec(requirements=tuple(Requirement(f"r{n}", approvals=10) for n in range(6))))
+    path = court.path(request["metadata"]["name"], "status")
+    for n, person in enumerate(crowd):
+        async with court.api(person) as api:
+            if n < 4:
+                for number in range(1, 9):
+                    entry = note_of(person, request, "Feedback", number, reason="é" * 2000)
+                    await applies(
+                        api, path, request, [entry], manager=f"hitl:note-{number}:{person.name}", where="notes"
+                    )
+            vote = vote_of(person, request, reason="é" * 2000, groups=list(person.groups),
+                           argumentsPatch={"amount": "x" * 4000})  # fmt: skip
+            await applies(api, path, request, [vote], manager=f"hitl:decision:{person.name}")
+    assert len((await court.look(request))["status"]["decisions"]) == 32
+    async with court.operator() as api:
+        words = [{"reviewer": person.name, "groups": ["crowd"]} for person in crowd]
+        await court.outcome(request, {"verified": words}, api)

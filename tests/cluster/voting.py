@@ -9,7 +9,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -52,7 +52,8 @@ ANA = Person("ana@example.com", ("support-leads",), ("hitl-reviewer", "hitl-seni
 BO = Person("bo@example.com", ("support-leads", "oncall"), ("hitl-reviewer", "hitl-senior-reviewer"))
 MIA = Person("mia@example.com", ("managers",), ("hitl-reviewer", "hitl-senior-reviewer"))
 JUNIOR = Person("jun@example.com", ("juniors",), ("hitl-reviewer",))
-EDITOR = Person("edi@example.com", ("developers",), ("edit",))
+# What role edit is made of: no controller puts it together here.
+EDITOR = Person("edi@example.com", ("developers",), ("system:aggregate-to-edit", "system:aggregate-to-view"))
 MASTER = Person("root@example.com", ("system:masters",))
 AGENT = Person(
     "system:serviceaccount:shop:support",
@@ -120,6 +121,14 @@ class Court:
         for resource, verb in verbs.values():
             name, _, part = resource.partition("/")
             self.until_allowed(person, verb, name, f"--subresource={part}")
+
+    def let_in_group(self, group: str, *roles: str, member: Person) -> None:
+        """Everybody of a group, with these roles; `member` is one of them."""
+        subject = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": group}
+        named = [_binding(self.namespace, replace(member, name=group), role) for role in roles]
+        applied(self.plane, *({**each, "subjects": [subject]} for each in named))
+        self.until_allowed(member, "approve", "ar", "--subresource=confirm")
+        self.until_allowed(member, "delete", "ar")
 
     def until_allowed(self, person: Person, *wish: str) -> None:
         """Returns when the API server goes by a binding, which it does a moment after it was stored."""
