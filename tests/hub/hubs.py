@@ -48,6 +48,7 @@ from hitl_operator.policy_files import PolicyFiles
 from hitl_operator.reviewers import Reviewers
 from hitl_operator.server import HubServer
 from hitl_operator.sources import ConfigBook
+from hitl_operator.standing import Standing
 from hitl_operator.verification import SignatureVerifier
 
 POLICY = """\
@@ -115,7 +116,11 @@ def with_call_id(call_id: str, **changes: Any) -> RequestSpec:
 class HubHere:
     """One hub in this process."""
 
-    def __init__(self, world: "World", home: Home, socket: Path) -> None:
+    def __init__(
+        self, world: "World", home: Home, socket: Path, *, standing: Standing | None, leads: Callable[[], bool]
+    ) -> None:
+        self._standing = standing
+        self._leads = leads
         self.address = f"unix:{socket}"
         self.metrics = HubMetrics()
         self.book = ConfigBook()
@@ -143,6 +148,8 @@ class HubHere:
             heads=AuditHeads(home.audit_heads),
             metrics=self.metrics,
             clock=world.clock,
+            standing=self._standing,
+            leads=self._leads,
         )
         self._server = HubServer(self.hub)
         self._server.bind(self.address)
@@ -190,10 +197,10 @@ class World:
         self._stack = AsyncExitStack()
         self._hubs = 0
 
-    async def hub(self) -> HubHere:
+    async def hub(self, *, standing: Standing | None = None, leads: Callable[[], bool] = lambda: True) -> HubHere:
         """One more hub on the same file."""
         self._hubs += 1
-        hub = HubHere(self, self.home, self.folder / f"hub{self._hubs}.sock")
+        hub = HubHere(self, self.home, self.folder / f"hub{self._hubs}.sock", standing=standing, leads=leads)
         await hub.start()
         self._stack.push_async_callback(hub.stop)
         return hub
