@@ -23,6 +23,7 @@ from hitl_cli.wishes import Wish
 if TYPE_CHECKING:
     from hitl.stores.people import Person  # at run time it would bring cryptography and yaml, 30 ms
     from hitl_cli.policies import InForce
+    from hitl_cli.told import Activity
 
 _PROOF = "ed25519"
 # Signed to see whether a key fits; no decision reads like it.
@@ -109,6 +110,11 @@ class HomePlace:
 
         notes = ["note: under the policies that the home's control plane accepted last; others: -f PATH"]
         return InForce(accepted_policies(self.home), agent, labels_known, notes)
+
+    def activity(self) -> "Activity":
+        from hitl_cli.feed import HomeActivity  # noqa: PLC0415 - start-up: reads audit logs, which few commands do
+
+        return HomeActivity(self.home, self.namespace, self.hint("audit", "verify"))
 
 
 class _HomeDesk:

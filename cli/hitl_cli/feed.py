@@ -8,6 +8,7 @@ from pathlib import Path
 from hitl.audit import AuditRecord, RecordKind
 from hitl.errors import InvalidInput
 from hitl_cli.home import Home
+from hitl_cli.told import Told
 
 # How often a followed log is looked at; people do not notice half a second.
 _LOOK_SECONDS = 0.5
@@ -45,6 +46,51 @@ class Feed:
                     yield AuditRecord.parse(text)
                 except InvalidInput:
                     self.unreadable += 1
+
+
+# What people were not asked about and may want to know. Allow is the quiet rest; held calls are in `list`.
+_TOLD = frozenset({"Notify", "Deny", "Clarify", "Invalid", "Unavailable"})
+
+
+class HomeActivity:
+    """The verdicts in the audit logs of a home; see `hitl_cli.told.Activity`."""
+
+    def __init__(self, home: Home, namespace: str | None, verify: str) -> None:
+        home.need_database()
+        self._feed = Feed(home)
+        self._namespace = namespace
+        self._verify = verify
+
+    def fresh(self, *, every: bool) -> list[Told]:
+        return [told_of(record) for record in self._feed.fresh() if self._is_wanted(record, every=every)]
+
+    def follow(self, *, every: bool) -> Iterator[Told]:
+        return (told_of(record) for record in self._feed.follow() if self._is_wanted(record, every=every))
+
+    def caveats(self) -> list[str]:
+        unreadable = self._feed.unreadable
+        return [f"warning: {unreadable} lines are no records. Next: {self._verify}"] if unreadable else []
+
+    def _is_wanted(self, record: AuditRecord, *, every: bool) -> bool:
+        if self._namespace is not None and not record.agent_id.startswith(f"{self._namespace}/"):
+            return False
+        return is_verdict(record) and (every or record.decision in _TOLD)
+
+
+def told_of(record: AuditRecord) -> Told:
+    """A verdict as a line of the feed."""
+    document = {
+        "time": record.time.isoformat(),
+        "decision": record.decision,
+        "agent": record.agent_id,
+        "tool": record.tool,
+        "rule": record.rule or None,
+        "score": record.score,
+        "reason": record.reason,
+        "summary": record.summary,
+    }
+    what = record.summary or record.tool
+    return Told(record.time, record.decision, agent_of(record), why_of(record), what, document)
 
 
 def agent_of(record: AuditRecord) -> str:

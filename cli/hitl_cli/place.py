@@ -18,6 +18,7 @@ from hitl_cli.wishes import Wish
 
 if TYPE_CHECKING:
     from hitl_cli.policies import InForce  # at run time it would bring the whole compiler
+    from hitl_cli.told import Activity
 
 
 class Voter(Protocol):
@@ -122,4 +123,8 @@ class Place(Protocol):
 
     async def in_force(self, agent: Agent, *, labels_known: bool) -> "InForce":
         """The policies that decide about this agent's calls now, as far as they can be read."""
+        ...
+
+    def activity(self) -> "Activity":
+        """What ran, or was refused, without asking anyone."""
         ...

@@ -28,8 +28,21 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture(scope="module")
-def installed(plane: ControlPlane) -> ControlPlane:
-    """The same with everything that is shipped."""
+def bare(plane: ControlPlane) -> str:
+    """What the doctor says before anything is installed."""
+    root = Inbox(plane, "default").person("root@example.com", ["system:masters"])
+    listed = root.hitl("list")
+    assert listed.code == 1
+    assert "hitl is not installed on this cluster, or not whole: it has no approvalrequests.hitl.dev" in listed.err
+    assert "What is missing: kubectl hitl doctor" in listed.err
+    done = root.hitl("doctor")
+    assert done.code == 1
+    return done.out
+
+
+@pytest.fixture(scope="module")
+def installed(plane: ControlPlane, bare: str) -> ControlPlane:
+    """The same with everything that is shipped, after the doctor has seen it without."""
     install(plane)
     return plane
 
@@ -51,19 +64,6 @@ def led_at(plane: ControlPlane, moment: datetime) -> None:
     spec = {"holderIdentity": "hitl-operator-6c8d4-p2x7v", "renewTime": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
     name = {"name": "hitl-operator", "namespace": "hitl-system"}
     applied(plane, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": name, "spec": spec})
-
-
-@pytest.fixture(scope="module")
-def bare(plane: ControlPlane) -> str:
-    """What the doctor says before anything is installed."""
-    root = Inbox(plane, "default").person("root@example.com", ["system:masters"])
-    listed = root.hitl("list")
-    assert listed.code == 1
-    assert "hitl is not installed on this cluster, or not whole: it has no approvalrequests.hitl.dev" in listed.err
-    assert "What is missing: kubectl hitl doctor" in listed.err
-    done = root.hitl("doctor")
-    assert done.code == 1
-    return done.out
 
 
 def test_what_is_not_installed_is_named_with_the_command_that_installs_it(bare: str, installed: ControlPlane) -> None:

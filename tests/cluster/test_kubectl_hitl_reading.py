@@ -13,8 +13,12 @@ from control_plane.running import ControlPlane
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
+from hitl.policy.calls import Agent
 from hitl.policy.escaping import plain
 from hitl.policy.verdicts import PolicyRef, Requirement
+from hitl.v1 import gate_pb2, hub_pb2
+from hitl.wire.identity import Identity
+from hitl_operator.cluster.events import Events
 
 ANA, BO = "ana@example.com", "bo@example.com"
 RBAC = "rbac.authorization.k8s.io/v1"
@@ -245,6 +249,42 @@ def test_status_tells_of_each_policy_and_lists_problems(inbox: Inbox) -> None:
     assert f"kubectl describe agentpolicy support -n {inbox.namespace}" in done.out
     said_of(inbox.plane, policy, {"conditions": [a_condition("Accepted", "True", "Valid", "1 rule")]})
     assert ana.hitl("status").code == 0
+
+
+def test_what_ran_unasked_is_read_from_the_operators_events(inbox: Inbox) -> None:
+    """`activity`: Notify alone, with --all what was held too; without the right it says which role has it."""
+    request = inbox.request("refund-1")
+    identity = Identity(Agent(inbox.namespace, "coder", "deploy/coder", "coder-1", "uid-1"), "ns-uid", "cluster-uid")
+    ran = hub_pb2.ActivityRecord(
+        action=gate_pb2.ACTION_NOTIFY, tool="git/commit", why="rule commits", summary='git commit "fix due date"'
+    )
+
+    async def said() -> None:
+        async with KubeAPI.open(inbox.operator) as api:
+            events = Events(api, "hitl-system", "test")
+            events.acted(identity, [ran])
+            events.opened(request)
+            running = asyncio.create_task(events.run())
+            path = path_of("v1", "events", inbox.namespace)
+            async with KubeAPI.open(Access.from_kubeconfig(inbox.plane.admin)) as admin, asyncio.timeout(30):
+                while len((await admin.list_page(path))["items"]) < 2:
+                    pass
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(said())
+    ana = inbox.person(ANA)
+    denied = ana.hitl("activity")
+    assert denied.code == 4
+    assert f"error: you may not list events in namespace {inbox.namespace}: " in denied.err
+    rules = [{"apiGroups": [""], "resources": ["events"], "verbs": ["list"]}]
+    name = f"events-{inbox.namespace}"
+    applied(inbox.plane, {"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules})
+    inbox.bind(name, ANA)
+    (line,) = ana.hitl("activity").lines
+    assert line.split()[1:] == ["Notify", "coder", "rule", "commits", "git", "commit", '"fix', "due", 'date"']
+    assert [each.split()[1] for each in ana.hitl("activity", "--all").lines] == ["Notify", "Held"]
+    assert ana.hitl("activity", "-o", "json").document["tool"] == "git/commit"
 
 
 def test_requests_complete_in_the_shell_through_kubectl(inbox: Inbox) -> None:

@@ -20,6 +20,7 @@ from hitl_cli.on_cluster.rights import Rights
 
 if TYPE_CHECKING:
     from hitl_cli.policies import InForce  # at run time it would bring the whole compiler
+    from hitl_cli.told import Activity
 
 # Commands that take -A; a hint to one of them keeps it.
 _TAKE_ALL = ("list", "history", "status")
@@ -116,3 +117,8 @@ class ClusterPlace:
         where = replace(agent, namespace=agent.namespace or self.access.namespace)
         async with self.open(viewed=False) as desk:
             return await in_force(desk.api, self, where, labels_known=labels_known)
+
+    def activity(self) -> "Activity":
+        from hitl_cli.on_cluster.activity import ClusterActivity  # noqa: PLC0415 - start-up: a list needs it not
+
+        return ClusterActivity(self)

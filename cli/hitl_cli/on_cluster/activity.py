@@ -1,0 +1,80 @@
+"""The Events that the operator posts: one for each workload, tool and minute, as long as the API server keeps them."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from hitl.errors import ApiError
+from hitl.kube.paths import path_of
+from hitl_cli.on_cluster.reading import denied
+from hitl_cli.told import Told
+
+if TYPE_CHECKING:
+    from hitl_cli.on_cluster.place import ClusterPlace
+
+_OURS: Final = {"labelSelector": "app.kubernetes.io/part-of=hitl"}
+_NOTIFY: Final = {**_OURS, "fieldSelector": "reason=Notify"}
+_RAN: Final = " ran "
+_BETWEEN: Final = " · "
+# How often a followed feed is looked at, seconds; each look is one call.
+_LOOK_SECONDS: Final = 2.0
+
+
+class ClusterActivity:
+    """See `hitl_cli.told.Activity`."""
+
+    def __init__(self, place: "ClusterPlace") -> None:
+        self._place = place
+        self._seen: set[str] = set()
+
+    def fresh(self, *, every: bool) -> list[Told]:
+        found = [each for each in asyncio.run(self._read(every=every)) if each["metadata"]["uid"] not in self._seen]
+        self._seen.update(each["metadata"]["uid"] for each in found)
+        return sorted((told_of(each) for each in found), key=lambda told: told.time)
+
+    def follow(self, *, every: bool) -> Iterator[Told]:
+        while True:
+            yield from self.fresh(every=every)
+            time.sleep(_LOOK_SECONDS)
+
+    def caveats(self) -> list[str]:
+        return []
+
+    async def _read(self, *, every: bool) -> list[dict[str, Any]]:
+        async with self._place.open(viewed=False) as desk:
+            path = path_of("v1", "events", self._place.namespace)
+            try:
+                return [each async for each in desk.api.list(path, _OURS if every else _NOTIFY)]
+            except ApiError as error:
+                step = "the role view has verb list on events"
+                raise denied(error, f"list events in {self._place.where}", step) from error
+
+
+def told_of(event: Mapping[str, Any]) -> Told:
+    """An Event as a line of the feed. Of Notify the message is ``WORKLOAD ran TOOL · WHY · WHAT``."""
+    message = str(event.get("message", ""))
+    agent, ran, what = message.partition(_RAN)
+    if event.get("reason") != "Notify" or not ran:
+        agent, what = str(event.get("involvedObject", {}).get("name", "")), message
+    tool, *rest = what.split(_BETWEEN, 2)
+    why, doing = (rest[0], rest[1]) if len(rest) == 2 else ("-", what)
+    when = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    document = {
+        "time": when,
+        "decision": event.get("reason", ""),
+        "agent": agent,
+        "tool": tool if ran else None,
+        "reason": why,
+        "summary": doing,
+        "namespace": event["metadata"]["namespace"],
+    }
+    return Told(
+        datetime.fromisoformat(when),
+        str(event.get("reason", "")),
+        agent.rpartition("/")[2] or agent,
+        why,
+        doing,
+        document,
+    )
