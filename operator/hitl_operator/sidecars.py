@@ -37,9 +37,14 @@ class Sidecar:
 
 
 class Sidecars:
-    """Who is connected, by pod and epoch."""
+    """Who is connected, by pod and epoch.
+
+    Attributes:
+        changes: counts everything that happened to any of them.
+    """
 
     def __init__(self, metrics: HubMetrics, clock: Callable[[], datetime]) -> None:
+        self.changes = 0
         self._metrics = metrics
         self._clock = clock
         self._known: dict[tuple[str, str], Sidecar] = {}
@@ -116,11 +121,13 @@ class Sidecars:
         return sidecar.running == revision
 
     def _changed(self, sidecar: Sidecar, was: bool) -> None:
+        self.changes += 1
         key = sidecar.identity.agent.pod_uid, sidecar.epoch
         if self._known.get(key) is sidecar and was != sidecar.is_current:
             self._current += 1 if sidecar.is_current else -1
             self._count()
 
     def _count(self) -> None:
+        self.changes += 1
         self._metrics.sidecars.labels("true").set(self._current)
         self._metrics.sidecars.labels("false").set(len(self._known) - self._current)

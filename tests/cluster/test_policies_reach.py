@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +11,10 @@ import pytest
 from cluster.gated_pods import until
 from cluster.policy_replicas import ALLOW, DENY, TYPO, Author, Replicas
 from control_plane.running import ControlPlane
+from hitl.errors import ApiError
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
+from hitl.kube.credentials import FixedToken
 from hitl.kube.paths import path_of
 from hitl.kube.policy_conditions import Accepted
 from hitl.policy.settings import Settings
@@ -265,6 +269,20 @@ async def test_the_shipped_role_is_all_that_it_takes(
     await until(lambda: AcceptedSpecs(admin, "hitl-system").read(uid))
 
 
+@pytest.mark.parametrize("way", ["token", "impersonation"])
+async def test_kopf_knows_every_way_to_the_api_server(
+    replicas: Replicas, author: Author, as_user: Callable[..., Access], admin: KubeAPI, way: str
+) -> None:
+    """With the token of a ServiceAccount, and in the name of somebody else, it reports what is written."""
+    account = "system:serviceaccount:hitl-system:hitl-operator"
+    access = as_user(account, ["system:serviceaccounts"], {"example.com/why": ["test"]})
+    if way == "token":
+        access = replace(access, impersonate=None, certificate=lambda: None, bearer=FixedToken(await _token(admin)))
+    replica = await replicas.start(kopf=access, look_every=600)
+    await author.apply(DENY)
+    await until(lambda: replica.policies(author.namespace) == {"support": DENY})
+
+
 async def test_a_secret_that_nobody_of_ours_wrote_is_not_believed(
     replicas: Replicas, author: Author, admin: KubeAPI
 ) -> None:
@@ -275,6 +293,15 @@ async def test_a_secret_that_nobody_of_ours_wrote_is_not_believed(
     await author.apply(DENY)
     replica = await replicas.start()
     assert replica.policies(author.namespace) == {"support": DENY}
+
+
+async def _token(admin: KubeAPI) -> str:
+    """Of the operator's ServiceAccount, which is made if it is not there."""
+    accounts = path_of("v1", "serviceaccounts", "hitl-system")
+    with suppress(ApiError):
+        await admin.create(accounts, {"metadata": {"name": "hitl-operator"}})
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
+    return str((await admin.create(f"{accounts}/hitl-operator/token", body))["status"]["token"])
 
 
 def _refused(replica: Any, namespace: str, name: str = "support") -> Any:

@@ -79,6 +79,8 @@ class Reporter:
         self._monotonic = monotonic
         self._run = secrets.token_hex(8)
         self._version = ""
+        self._counted: Mapping[str, Tally] = {}
+        self._counted_at = -1, -1
         self._written: dict[str, Used] = {}
         self._taken_over: dict[str, Used] = {}
         self._told = ""
@@ -136,7 +138,14 @@ class Reporter:
         self._hub.usage.follow(uids)
         return added({uids[policy]: used} for policy, used in self._hub.usage.by_policy.items())
 
-    def _tallies(self) -> dict[str, Tally]:
+    def _tallies(self) -> Mapping[str, Tally]:
+        """Counted only where something happened: there may be thousands of sidecars, and this is every two seconds."""
+        now = self._hub.sidecars.changes, self._book.version
+        if now != self._counted_at:
+            self._counted_at, self._counted = now, self._count()
+        return self._counted
+
+    def _count(self) -> dict[str, Tally]:
         tallies: dict[str, Tally] = {}
         for sidecar in self._hub.sidecars:
             identity = sidecar.identity
