@@ -61,7 +61,10 @@ class Replica:
             await self.look()
             return self.enforcement.stands or "are left" in self.enforcement.why
 
-        await eventually(refused)
+        try:
+            await eventually(refused)
+        except TimeoutError:
+            raise AssertionError(self.enforcement.why) from None
         self.seconds += GRACE
         assert await self.look() == "", self.enforcement.why
 
@@ -84,7 +87,7 @@ class Cluster:
     court: Court
     stack: AsyncExitStack
 
-    async def replica(self) -> Replica:
+    async def replica(self, *, leads: Callable[[], bool] = lambda: True) -> Replica:
         """One more replica; its first look is still to come."""
         api = await self.stack.enter_async_context(self.court.operator())
         metrics, hub_metrics, tracker = EnforcementMetrics(), HubMetrics(), Tracker()
@@ -106,14 +109,15 @@ class Cluster:
             clock=lambda: datetime.now(UTC),
             release_window=lambda: 300,
             standing=enforcement,
+            leads=leads,
         )
         probe = Probe(api, shipped.DEFAULT.namespace, shipped.DEFAULT.operator)
         replica = Replica(api, enforcement, settler, tracker, store, metrics, hub_metrics, probe, told)
         return replica
 
-    async def standing(self) -> Replica:
+    async def standing(self, *, leads: Callable[[], bool] = lambda: True) -> Replica:
         """One more replica, for which votes count."""
-        replica = await self.replica()
+        replica = await self.replica(leads=leads)
         await replica.until_it_stands()
         return replica
 
