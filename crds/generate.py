@@ -104,7 +104,7 @@ def baseline(crd: dict[str, Any]) -> dict[str, Any]:
     spec = schema["properties"]["spec"]
     spec["properties"]["podSelector"]["description"] = SELECTOR
     spec["properties"]["forbid"] = FORBID
-    spec["x-kubernetes-validations"] += [
+    spec["x-kubernetes-validations"] = [
         {"rule": f"!has(self.{field}) || {rule}", "message": message, "fieldPath": f".{field}"}
         for field, rule, message in ONLY_TIGHTENS
     ]

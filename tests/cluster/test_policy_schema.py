@@ -61,7 +61,6 @@ WRONG = {
     "nothing before the slash": (rule(tools=["/a"]), "spec.rules[0].tools[0]"),
     "braces in a glob": (rule(tools=["{a,b}"]), "spec.rules[0].tools[0]"),
     "a name with a space": (rule(name="a b"), "spec.rules[0].name"),
-    "two rules of one name": ({"rules": [RULE | {"name": "a"}, RULE | {"name": "A"}]}, "two rules have one name"),
     "args that ask nothing": (rule(args={}), "spec.rules[0].args"),
     "an argument of which nothing is asked": (args(), "spec.rules[0].args.a"),
     "a matcher that is a bare value": (rule(args={"a": 5}), "spec.rules[0].args.a"),
@@ -248,6 +247,7 @@ async def test_what_the_compiler_takes_is_stored(admin: KubeAPI, kind: str, spec
 
 ONLY_COMPILED = {
     "a duration out of range": rule(timeout="8d"),
+    "two rules of one name": {"rules": [RULE | {"name": "a"}, RULE | {"name": "A"}]},
     "a pattern that is none": args(matches="("),
     "a pattern that repeats too often": args(matches="a{17}"),
     "an expression that is none": rule(cel="args.a >"),
