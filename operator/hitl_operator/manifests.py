@@ -27,7 +27,7 @@ class _Quoting(yaml.SafeDumper):
         return True
 
 
-_Quoting.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("[yYnN]"), list("yYnN"))  # type: ignore[no-untyped-call]  # PyYAML
+_Quoting.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("[yYnN]"), list("yYnN"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
