@@ -153,7 +153,9 @@ def _places(schema: Mapping[str, Any], steps: tuple[_Step, ...]) -> Iterator[_Pl
     """Every object in a schema that keeps unknown fields, from the outside in."""
     properties: Mapping[str, Any] = schema.get("properties", {})
     if schema.get(_KEEPS) and properties:
-        yield _Place(steps, tuple(properties))
+        # Every resource has these, whether its schema says so or not.
+        own = () if steps else tuple(name for name in ("apiVersion", "kind", "metadata") if name not in properties)
+        yield _Place(steps, (*own, *properties))
     for name, inner in properties.items():
         optional = name not in schema.get("required", ())
         yield from _places(inner, (*steps, _Field(name, optional, "type" not in inner)))
