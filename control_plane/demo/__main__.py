@@ -49,12 +49,18 @@ def _play(folder: Path) -> bool:
         races = Races(stage, Timeline(_say, time.monotonic, interactive=False, program="kubectl hitl"))
         try:
             races.play()
-        finally:
-            result = tally(races.wanted, races.ran())
-            _say("")
-            _say(f"calls tried {result.tried}, released {result.released}, lost {result.lost}, "
-                 f"released twice {result.twice}, released against the policy {result.forbidden}")  # fmt: skip
-        return result.holds
+        except HitlError:
+            _count(races)
+            raise
+        return _count(races)
+
+
+def _count(races: Races) -> bool:
+    result = tally(races.wanted, races.ran())
+    _say("")
+    _say(f"calls tried {result.tried}, released {result.released}, lost {result.lost}, "
+         f"released twice {result.twice}, released against the policy {result.forbidden}")  # fmt: skip
+    return result.holds
 
 
 def _say(line: str) -> None:
