@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
+from hitl.approvals.conditions import CancelReason, outcome
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State, Verified
 from hitl.approvals.requirements import fold, progress_of
 from hitl.approvals.votes import denials
@@ -146,12 +147,19 @@ def no_longer_pending(request: ApprovalRequest, now: datetime, place: Place) -> 
             )
         case State.APPROVED:
             return f"{first}\nTo stop it before it runs: a Deny rule in the policy; release evaluates again."
+        case State.CANCELLED if _lost_enforcement(request):
+            return f"{first}\nThe agent may ask again. Whether it is mended: {place.hint('doctor')}"
         case State.CANCELLED:
             return f"{first}\nWhat waits now: {place.hint('list')}"
         case State.CONSUMED:
             return f"{first}\nIt cannot be undone here; what it did: {place.hint('show', request.name, about=request)}"
         case State.DENIED | State.PENDING:
             return first
+
+
+def _lost_enforcement(request: ApprovalRequest) -> bool:
+    condition = outcome(request.status.conditions, State.CANCELLED)
+    return condition is not None and condition.reason == CancelReason.ENFORCEMENT_LOST
 
 
 def _entry_of(request: ApprovalRequest, decision: Decision) -> Verified | None:

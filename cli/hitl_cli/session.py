@@ -70,11 +70,6 @@ class Session:
             self._screen = Screen(self.output)
         return self._screen
 
-    @property
-    def clock(self) -> Callable[[], datetime]:
-        """`now`, to hand on."""
-        return self.now
-
     def now(self) -> datetime:
         """The time, aware, in UTC."""
         return datetime.now(UTC)

@@ -114,14 +114,14 @@ def test_D5_without_the_second_factor_it_says_how_to_log_in(inbox: Inbox) -> Non
     assert otp.hitl("deny", "deploy-1", "--reason", "not today").code == 5
 
 
-def test_a_request_whose_votes_could_not_be_believed_is_called_cancelled(inbox: Inbox) -> None:
-    """EnforcementLost: exit code 3, what was gone, and that nothing ran."""
+def test_C4_a_request_whose_votes_could_not_be_believed_is_called_cancelled(inbox: Inbox) -> None:
+    """C4, EnforcementLost: exit code 3, what was gone, that nothing ran, and how to see whether it is mended."""
     inbox.request("refund-1", then=lost)
     done = inbox.person(ANA, ["support-leads"]).hitl("approve", "refund-1")
     assert done.code == 3
     assert "refund-1 was cancelled" in done.err
     assert "while the admission policy hitl-decisions was gone; nothing ran." in done.err
-    assert "What waits now: kubectl hitl list" in done.err
+    assert "The agent may ask again. Whether it is mended: kubectl hitl doctor" in done.err
 
 
 def test_a_request_that_is_gone_is_said_to_be(inbox: Inbox) -> None:
