@@ -19,7 +19,7 @@ from hitl_cli.processes import Programs
 
 pytestmark = pytest.mark.timeout(180)
 
-FIRST_SCREEN, DEMO, POLICY, CHECKED, STARTED, CALLED, CLIENT, MAP = range(8)
+FIRST_SCREEN, DEMO, POLICY, CHECKED, STARTED, CALLED, CLUSTER, CLIENT, MAP = range(9)
 
 SHOWN_ON_THE_FIRST_SCREEN = """
 apiVersion: hitl.dev/v1alpha1
@@ -53,7 +53,7 @@ def hitl(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_each_block_has_its_test() -> None:
-    """A block that is added to the README needs a test here: these eight are run below, one by one."""
+    """A block that is added to the README needs a test here: these nine are run below, one by one."""
     starts = [each.text.split("\n", 1)[0] for each in blocks("README.md")]
     assert starts == [
         "$ hitl list",
@@ -62,6 +62,7 @@ def test_each_block_has_its_test() -> None:
         "$ hitl check -f support.yaml",
         "$ hitl dev reviewer add ana --group support",
         '$ hitl dev call stripe/create_refund \'{"amount": 15000, "currency": "eur"}\' --wait 0s',
+        "$ make demo-cluster",
         "import grpc",
         "core/hitl/       the ground   pure policy/ and approvals/; audit/ kube/ stores/; v1/ and wire/ are gRPC",
     ]
@@ -95,13 +96,16 @@ def test_the_first_screen_is_what_the_program_prints(folder: Path) -> None:
         stage.close()
 
 
-def test_make_demo_is_a_target() -> None:
-    """`make demo` runs `hitl demo`, which tests/integration/test_demo.py plays from beginning to end."""
-    ((command, _),) = block(DEMO).commands()
+@pytest.mark.parametrize(
+    ("number", "program"), [(DEMO, ".venv/bin/hitl demo"), (CLUSTER, ".venv/bin/python -m control_plane.demo")]
+)
+def test_each_demo_is_a_target(number: int, program: str) -> None:
+    """The README's commands run what tests/integration/test_demo*.py play from beginning to end."""
+    ((command, _),) = block(number).commands()
     said = subprocess.run(
         [*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
     )
-    assert ".venv/bin/hitl demo" in said.stdout.splitlines()
+    assert program in said.stdout.splitlines()
 
 
 def test_the_policy_is_sound_and_explained_as_shown(folder: Path) -> None:

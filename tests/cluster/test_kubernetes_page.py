@@ -1,0 +1,81 @@
+"""What docs/kubernetes.md tells people to type does what it says there, on a real API server."""
+
+import json
+import shlex
+
+import pytest
+import yaml
+
+from cluster.oidc_issuer import Issuer
+from control_plane.certificates import Authority
+from control_plane.running import ControlPlane
+from docs.blocks import blocks
+from hitl_operator.cluster.main import _parser
+from hitl_sidecar.options import parse
+
+PAGE = "docs/kubernetes.md"
+
+
+def the_block(start: str) -> str:
+    """The text of the one block that begins so."""
+    (found,) = (each.text for each in blocks(PAGE) if each.text.startswith(start))
+    return found
+
+
+def test_who_may_decide_is_answered_as_shown(control_plane: ControlPlane, namespace: str) -> None:
+    """The role binding of the page gives a person of the group the verb, and nobody else."""
+    bind, ask, answer = the_block("$ kubectl create rolebinding").splitlines()
+    for command, wanted in ((bind, ""), (ask, answer)):
+        words = shlex.split(command.removeprefix("$ kubectl ").replace("-n shop", f"-n {namespace}"))
+        done = control_plane.kubectl(*words)
+        assert done.returncode == 0, done.stderr
+        assert wanted in done.stdout
+    refused = control_plane.kubectl(
+        "auth", "can-i", "approve", "approvalrequests", "--subresource=confirm", "-n", namespace,
+        "--as", "bo@example.com", "--as-group", "juniors",
+    )  # fmt: skip
+    assert (refused.returncode, refused.stdout.strip()) == (1, "no")
+
+
+def test_D5_the_mapping_shown_is_the_one_that_is_tried() -> None:
+    """D5: kube-apiserver is configured in test_oidc_second_factor as the page says."""
+    shown = yaml.safe_load(the_block("apiVersion: apiserver.config.k8s.io"))
+    tried = Issuer("https://127.0.0.1:1", Authority("test")).authentication_configuration()
+    assert shown["apiVersion"] == tried["apiVersion"]
+    mapped, rules = shown["jwt"][0]["claimMappings"], shown["jwt"][0]["userValidationRules"]
+    assert mapped["extra"] == tried["jwt"][0]["claimMappings"]["extra"]
+    assert [each["expression"] for each in rules] == [e["expression"] for e in tried["jwt"][0]["userValidationRules"]]
+
+
+@pytest.mark.parametrize(
+    ("start", "reads"),
+    [
+        ("$ python -m hitl_operator.cluster", lambda words: _parser().parse_args(words)),
+        ("$ python -m hitl_sidecar", parse),
+    ],
+)
+def test_the_programs_take_the_options_shown(start: str, reads: object) -> None:
+    """What is typed to start operator and sidecar by hand is understood."""
+    words = shlex.split(the_block(start).removeprefix("$ "))
+    assert callable(reads)
+    assert reads(words[3:]) is not None
+
+
+def test_the_manifests_are_what_the_tests_install(control_plane: ControlPlane) -> None:
+    """`python -m hitl_operator.manifests` prints exactly what the API server of the tests has."""
+    printed = list(yaml.safe_load_all(_manifests()))
+    assert {"CustomResourceDefinition", "ValidatingAdmissionPolicy", "ClusterRole"} <= {
+        each["kind"] for each in printed
+    }
+    done = control_plane.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=_manifests())
+    assert done.returncode == 0, done.stderr
+    diff = control_plane.kubectl("diff", "--server-side", "-f", "-", stdin="\n---\n".join(map(json.dumps, printed)))
+    assert diff.returncode == 0, diff.stdout
+
+
+def _manifests() -> str:
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-m", "hitl_operator.manifests"], capture_output=True, text=True, check=True)
+    return done.stdout
