@@ -87,7 +87,9 @@ class Cluster:
     court: Court
     stack: AsyncExitStack
 
-    async def replica(self, *, leads: Callable[[], bool] = lambda: True) -> Replica:
+    async def replica(
+        self, *, leads: Callable[[], bool] = lambda: True, of: shipped.Shipped = shipped.DEFAULT
+    ) -> Replica:
         """One more replica; its first look is still to come."""
         api = await self.stack.enter_async_context(self.court.operator())
         metrics, hub_metrics, tracker = EnforcementMetrics(), HubMetrics(), Tracker()
@@ -95,6 +97,7 @@ class Cluster:
         replica: Replica
         enforcement = Enforcement(
             api,
+            of,
             metrics=metrics,
             announce=lambda reason, words: told.append((reason, words)),
             monotonic=lambda: replica.seconds,

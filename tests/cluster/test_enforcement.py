@@ -350,6 +350,18 @@ async def test_C4_two_replicas_agree_on_one_record(cluster: Cluster) -> None:
     assert one.enforcement.record.since == other.enforcement.record.since
 
 
+async def test_C4_a_replica_of_another_release_does_not_quarrel(cluster: Cluster) -> None:
+    """C4: while releases change, one that ships other policies counts nothing and takes nothing from the rest."""
+    replica = await cluster.standing()
+    request = await cluster.court.ask()
+    await cluster.court.vote(ANA, request, vote_of(ANA, request, groups=["support-leads"]))
+    other = await cluster.replica(of=shipped.Shipped(factors=("hwk",)))
+    assert await other.look() == "ENFORCEMENT_LOST"
+    assert await replica.look() == ""
+    assert (await replica.settle(request)).status.state is State.APPROVED
+    assert other.told == []
+
+
 async def test_C4_a_lost_record_believes_nothing(cluster: Cluster) -> None:
     """C4, I2: with the Secret gone nothing is known of the time before, so votes from then are voided."""
     await cluster.standing()

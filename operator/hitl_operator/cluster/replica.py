@@ -24,9 +24,11 @@ from hitl.stores.kubernetes import KubernetesStore
 from hitl.tracing import Traces
 from hitl_operator.cluster.acceptance import available_factors
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
+from hitl_operator.cluster.cleanup import Cleanup, NoArchive
 from hitl_operator.cluster.door import Door
 from hitl_operator.cluster.enforced import EnforcedVerifier
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
+from hitl_operator.cluster.events import Events
 from hitl_operator.cluster.guard import Enforcement
 from hitl_operator.cluster.lease import Lease
 from hitl_operator.cluster.namespaces import NamespaceCache
@@ -104,8 +106,13 @@ class Replica:
             metrics=self.metrics,
             factors=available_factors(place.shipped),
         )
-        self._enforcement = Enforcement(api, place.shipped, metrics=EnforcementMetrics(registry))
+        self._events = Events(api, namespace, place.name, registry=registry, clock=_now)
+        self._enforcement = Enforcement(
+            api, place.shipped, metrics=EnforcementMetrics(registry), announce=self._events.enforcement, clock=_now
+        )
         self._lease = Lease(api, namespace, LEASE, f"{place.name}_{secrets.token_hex(4)}")
+        # No archive exists yet that could say of a request that it has it, so nothing is ever deleted.
+        self._cleanup = Cleanup(api, NoArchive(), leads=lambda: self._lease.is_held, registry=registry, clock=_now)
         self._root_key = RootKey(api, namespace, on_change=self._rekey)
         self._hub: Hub | None = None
         self._server: HubServer | None = None
@@ -175,6 +182,8 @@ class Replica:
         return [
             hub.run(),
             self._enforcement.run(hub.settler),
+            self._events.run(),
+            self._cleanup.run(),
             self._root_key.run(),
             self._lease.run(),
             Reporter(self._api, namespace, self._place.name, hub, self._book).run(),
@@ -208,6 +217,7 @@ class Replica:
             clock=_now,
             standing=self._enforcement,
             leads=lambda: self._lease.is_held,
+            witness=self._events,
         )
         door = Door(authenticator, self.metrics.refused_callers)
         self._server = HubServer(hub, interceptors=[door], options=STRANGERS)
