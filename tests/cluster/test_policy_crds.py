@@ -199,7 +199,7 @@ def written_policies() -> Iterator[Any]:
     texts |= {path.name: path.read_text() for path in sorted(demo.glob("*.yaml"))}
     for name, text in texts.items():
         for document in yaml.safe_load_all(text):
-            if document["kind"] not in PLURALS:
+            if not isinstance(document, dict) or document.get("kind") not in PLURALS:
                 continue
             yield pytest.param(document, id=f"{name}-{document['metadata']['name']}")
     for path in sorted((ROOT / "tests" / "cases").glob("*.yaml")):
