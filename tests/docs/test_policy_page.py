@@ -1,4 +1,4 @@
-"""Every policy in the documents passes `hitl check` without a word."""
+"""Every policy in the documents passes `hitl check` without a word; what else is YAML there has tests of its own."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ POLICIES = [
     pytest.param(block, id=f"{page.name}-{number}")
     for page in sorted((ROOT / "docs").glob("*.md"))
     for number, block in enumerate(blocks(f"docs/{page.name}"))
-    if block.language == "yaml"
+    if block.language == "yaml" and block.text.startswith("apiVersion: hitl.dev/")
 ]
 
 
