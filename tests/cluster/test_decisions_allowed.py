@@ -17,9 +17,12 @@ from cluster.voting import (
     tries,
     vote_of,
 )
-from hitl.approvals.requests import Kind
+from hitl.approvals.requests import Kind, Note, NoteType
+from hitl.kube.access import Access
+from hitl.kube.requests import served_request
 from hitl.policy.verdicts import OnTimeout, Requirement, SecondFactor
-from stores.asking import a_spec
+from hitl.stores.kubernetes import KubernetesStore
+from stores.asking import a_decision, a_spec
 
 MULTI = a_spec(tier="multi-factor", requirements=(Requirement("leads", approvals=2, any_of=("support-leads",)),))
 
@@ -153,3 +156,21 @@ def test_no_role_of_ours_is_part_of_edit_or_admin(court: Court) -> None:
     ours = [line for line in listed.stdout.splitlines() if '"name":"hitl-' in line]
     assert len(ours) >= 6
     assert not [line for line in ours if "aggregate-to" in line]
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 130 + "@example.com", "\u0105na@example.com", "a:b:ana"], ids=["long", "not ASCII", "with colons"]
+)
+async def test_C2_everybody_has_a_field_manager_of_his_own(court: Court, name: str) -> None:
+    """C2: what `kubectl hitl` writes is taken under the manager it makes of any name: a vote, a note, a second note."""
+    person = Person(name, ("support-leads",), ("hitl-senior-reviewer",))
+    court.let_in(person, {})
+    court.until_allowed(person, "approve", "ar", "--subresource=confirm")
+    request = served_request(await court.ask())
+    access = Access.from_kubeconfig(court.plane.admin, as_user=name, as_groups=person.groups)
+    async with KubernetesStore.open(access) as store:
+        for n in (1, 2):
+            note = Note(name, n, request.uid, NoteType.FEEDBACK, reason="as it should be")
+            await store.note(request.namespace, request.name, note)
+        decided = await store.decide(request.namespace, request.name, a_decision(request, name))
+    assert [each.reviewer for each in decided.status.decisions] == [name]

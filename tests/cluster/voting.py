@@ -133,9 +133,9 @@ class Court:
     def until_allowed(self, person: Person, *wish: str) -> None:
         """Returns when the API server goes by a binding, which it does a moment after it was stored."""
         until = time.monotonic() + 30
-        kubeconfig = self.plane.kubeconfig(person.name, person.groups)
+        who = [f"--as={person.name}", *(f"--as-group={group}" for group in person.groups)]
         while True:
-            said = self.plane.kubectl("auth", "can-i", *wish, "-n", self.namespace, kubeconfig=kubeconfig)
+            said = self.plane.kubectl("auth", "can-i", *wish, "-n", self.namespace, *who)
             if said.stdout.strip() == "yes":
                 return
             assert time.monotonic() < until, f"{person.name} may not {' '.join(wish)}: {said.stdout}{said.stderr}"
