@@ -16,6 +16,9 @@ from hitl_sidecar.hub_channel import HubTrust, open_channel
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 _ANSWER_WITHIN = 5.0  # seconds; a hub answers in milliseconds or is not there
+# Longer than a hub waits for its own store (10 s): of a release its word is heard, if there is one. Where it is not,
+# the call counts as released and never runs (SECURITY D2), and people decided for nothing.
+_RELEASE_WITHIN = 12.0
 _LONGEST_REASON = 1000  # characters that the hub stores of it
 
 
@@ -58,7 +61,7 @@ class Hub:
 
     async def consume(self, request: hub_pb2.ConsumeRequest) -> hub_pb2.ConsumeResponse:
         """Unavailable: it is unknown whether the request was consumed. NotFound: there is no such request."""
-        answer: hub_pb2.ConsumeResponse = await self._ask(self.stub.Consume, request)
+        answer: hub_pb2.ConsumeResponse = await self._ask(self.stub.Consume, request, within=_RELEASE_WITHIN)
         return answer
 
     async def cancel(self, handle: str, reason: str, condition_reason: str) -> gate_pb2.Outcome:
@@ -74,9 +77,9 @@ class Hub:
         """Unavailable: unknown; reporting is idempotent. Refused: another end was reported before."""
         await self._ask(self.stub.Report, hub_pb2.HubServiceReportRequest(handle=handle, result=result, epoch=epoch))
 
-    async def _ask(self, method: Any, request: Any) -> Any:
+    async def _ask(self, method: Any, request: Any, within: float = _ANSWER_WITHIN) -> Any:
         try:
-            return await method(request, timeout=_ANSWER_WITHIN, metadata=self.metadata)
+            return await method(request, timeout=within, metadata=self.metadata)
         except aio.AioRpcError as error:
             raise meaning_of(error) from error
 
