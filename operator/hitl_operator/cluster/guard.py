@@ -262,6 +262,7 @@ class Enforcement:
         _log.error("enforcement-not-checked", problem=error)
         if not isinstance(error, StoreUnavailable):
             self._set(_LOST, str(error), settling)
+            self.is_known.set()  # it answered, and not in a way that votes could rest on
 
     def _set(self, now: Lost | None, why: str, settling: Settling) -> None:
         was, self._lost = self._told, now

@@ -26,8 +26,10 @@ _log = Log(__name__)
 
 
 def monotonic() -> float:
-    """Seconds that never jump and go on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Seconds that never jump and, where the system has such a clock, go on while the machine sleeps."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 class Lease:

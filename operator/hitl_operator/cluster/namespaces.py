@@ -8,11 +8,14 @@ from typing import Any, Final
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
+from hitl_operator.logs import Log
 
 INJECTION: Final = "hitl.dev/injection"
 """Label of a namespace whose pods are gated, where it is ``enabled``."""
 CLUSTER: Final = "kube-system"
 """The namespace whose uid stands for the cluster."""
+
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,12 @@ class NamespaceCache:
     def __init__(self, api: KubeAPI) -> None:
         self.listeners: list[Callable[[str], None]] = []
         self._reflector: Reflector[Namespace] = Reflector(
-            api, path_of("v1", "namespaces"), keep=_slim, on_change=self._changed
+            api,
+            path_of("v1", "namespaces"),
+            keep=_slim,
+            on_change=self._changed,
+            on_trouble=lambda error: _log.warning("namespaces-not-followed", problem=error),
+            metadata_only=True,
         )
 
     @property

@@ -16,6 +16,7 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
 from hitl_operator.cluster.workloads import workload_of
+from hitl_operator.logs import Log
 
 GATED: Final = "hitl.dev/gated"
 """Label of every injected pod, ``true``; by it alone the hub finds its pods."""
@@ -23,6 +24,8 @@ STAMPED: Final = "hitl.dev/labels"
 """Annotation of an injected pod: its labels at injection, as a JSON object (SECURITY B2)."""
 SIDECAR: Final = "hitl-sidecar"
 """Name of the container that holds the token."""
+
+_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class PodCache:
             keep=slim,
             params={"labelSelector": f"{GATED}=true"},
             on_change=self._changed,
+            on_trouble=lambda error: _log.warning("pods-not-followed", problem=error),
         )
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from prometheus_client import Gauge
 
-from hitl.errors import ApiError, StoreUnavailable, Unavailable
+from hitl.errors import ApiError, HitlError, StoreUnavailable, Unavailable
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.shipped import Shipped
@@ -180,7 +180,7 @@ class Replica:
     def _going_on(self, hub: Hub) -> list[Coroutine[Any, Any, None]]:
         namespace = self._place.shipped.namespace
         return [
-            hub.run(),
+            self._follow_requests(hub),
             self._enforcement.run(hub.settler),
             self._events.run(),
             self._cleanup.run(),
@@ -233,6 +233,19 @@ class Replica:
                 if self._starting != told:
                     told = self._starting
                     _log.error("root-key-unavailable", problem=error)
+            await asyncio.sleep(_AGAIN)
+
+    async def _follow_requests(self, hub: Hub) -> None:
+        """Let the hub follow its store; where that cannot even be listed, try again."""
+        told = ""
+        while True:
+            try:
+                await hub.run()
+            except* HitlError as problems:
+                why = str(problems.exceptions[0])
+                if why != told:
+                    told = why
+                    _log.error("requests-unreadable", problem=why, meaning="nothing is served until they are read")
             await asyncio.sleep(_AGAIN)
 
     async def _serve(self, hub: Hub) -> None:

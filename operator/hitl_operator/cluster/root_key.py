@@ -39,7 +39,14 @@ class RootKey:
         self._found: tuple[bytes, int] | None = None
         path = path_of("v1", "secrets", namespace)
         only = {"fieldSelector": f"metadata.name={NAME}"}
-        self._reflector: Reflector[bool] = Reflector(api, path, keep=self._take, params=only, on_change=self._changed)
+        self._reflector: Reflector[bool] = Reflector(
+            api,
+            path,
+            keep=self._take,
+            params=only,
+            on_change=self._changed,
+            on_trouble=lambda error: _log.warning("root-key-not-followed", problem=error),
+        )
 
     async def open(self) -> Keyring:
         """The keyring; the Secret is made where it is not there.

@@ -1,0 +1,236 @@
+"""The operator as a process: what it waits for, what it says of itself, how it ends (SECURITY H1)."""
+
+import asyncio
+import base64
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from grpc import aio
+
+from cluster.gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
+from cluster.hubs_over_tls import Line
+from cluster.operators import Installation, Operator
+from control_plane.certificates import Authority
+from control_plane.installing import applied
+from control_plane.running import ControlPlane
+from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl.kube.shipped import DEFAULT, roles
+from hitl.policy.config import compile_config
+from hitl.v1 import hub_pb2
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+async def installation(
+    tmp_path: Path, control_plane: ControlPlane, namespace: str, admin: KubeAPI, as_user: Callable[..., Access]
+) -> AsyncIterator[Installation]:
+    """A gated namespace; no replica yet."""
+    let_nodes_make_tokens(control_plane)
+    async with KubeAPI.open(node_access(as_user)) as node:
+        pods = Pods(control_plane, namespace, admin, node)
+        await pods.account()
+        installation = Installation(pods, tmp_path)
+        yield installation
+        await installation.close()
+
+
+async def line_to(installation: Installation, operator: Operator) -> Line:
+    """The connection of a gated pod's sidecar."""
+    pod = await installation.pods.create()
+    return Line(installation.folder, await installation.pods.token(pod), installation.ca, operator.address)
+
+
+async def first_config(line: Line) -> hub_pb2.ConfigUpdate:
+    """Its first config; the hub may hear of the pod a moment after it was made."""
+
+    async def ask() -> hub_pb2.ConfigUpdate | None:
+        try:
+            return await line.config()
+        except aio.AioRpcError:
+            return None
+
+    found: hub_pb2.ConfigUpdate = await until(ask)
+    return found
+
+
+async def next_config(line: Line) -> hub_pb2.ConfigUpdate:
+    while (message := await line.message()).WhichOneof("message") != "config":
+        pass
+    found: hub_pb2.ConfigUpdate = message.config
+    return found
+
+
+def rights_without(user: str, resource: str) -> list[dict[str, Any]]:
+    """The operator's rights for another user, but for one resource of its ClusterRole."""
+    found = []
+    for role in roles():
+        name = role["metadata"]["name"]
+        if role["kind"] in ("ClusterRole", "Role") and name == "hitl-operator":
+            rules = [
+                {**rule, "resources": [each for each in rule["resources"] if each != resource]}
+                for rule in role["rules"]
+            ]
+            rules = [rule for rule in rules if rule["resources"]]
+            metadata = {**role["metadata"], "name": f"test-without-{resource}"}
+            found.append({**role, "metadata": metadata, "rules": rules})
+            found.append(bound(role["kind"], metadata, f"test-without-{resource}", user))
+    return found
+
+
+def bound(kind: str, metadata: dict[str, Any], role: str, user: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": f"{kind}Binding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("resource", "check"),
+    [("pods", "pods"), ("agentpolicies", "policies"), ("approvalrequests", "hub")],
+)
+async def test_H1_nothing_is_handed_out_before_everything_was_seen(
+    installation: Installation, control_plane: ControlPlane, resource: str, check: str
+) -> None:
+    """H1: while one kind cannot be listed the hub's port is closed and /readyz names it; then it serves."""
+    user = f"operator-without-{resource}"
+    await asyncio.to_thread(applied, control_plane, *rights_without(user, resource))
+    operator = await installation.operator("a").start(user=user)
+    others = {"pods", "namespaces", "policies"} - {check}
+
+    async def waits_for_it_alone() -> bool:
+        status, text = await operator.get("/readyz")
+        seen = all(f"[+] {name}" in text for name in others)
+        return status == 503 and f"[-] {check}: " in text and seen
+
+    await until(waits_for_it_alone)
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", int(operator.address.rpartition(":")[2])), timeout=EVER)
+    assert (await operator.get("/healthz"))[0] == 200
+    everything = bound("ClusterRole", {"name": f"test-all-{resource}"}, "hitl-operator", user)
+    await asyncio.to_thread(applied, control_plane, everything)
+    await operator.ready()
+    line = await line_to(installation, operator)
+    config = await first_config(line)
+    assert config.identity.namespace == installation.pods.namespace
+    await line.close()
+
+
+async def test_calls_that_need_nobody_are_served_where_votes_cannot_count(
+    installation: Installation, control_plane: ControlPlane
+) -> None:
+    """C4, H1: an operator that may not read the admission policies serves config, and says that nobody can decide."""
+    user = "operator-without-validatingadmissionpolicies"
+    rights = rights_without(user, "validatingadmissionpolicies")
+    await asyncio.to_thread(applied, control_plane, *rights)
+    operator = await (await installation.operator("a").start(user=user)).ready()
+    assert "[!] enforcement: ENFORCEMENT_LOST" in (await operator.get("/readyz"))[1]
+    line = await line_to(installation, operator)
+    await first_config(line)
+    await line.close()
+
+
+async def test_settings_and_keys_reach_sidecars_without_a_restart(installation: Installation, admin: KubeAPI) -> None:
+    """A changed settings file and a new key epoch: the next config has them; settings that are wrong change nothing."""
+    operator = installation.operator("a")
+    operator.settings.write_text("maxStaleness: 10m\n")
+    await (await operator.start()).ready()
+    line = await line_to(installation, operator)
+    first = await first_config(line)
+    assert b'"maxStaleness":"600s"' in first.document_json
+    operator.settings.write_text("maxStalenes: 5m\n")
+    await until(lambda: "settings-refused" in operator.log.read_text())
+    operator.settings.write_text("maxStaleness: 5m\n")
+    second = await next_config(line)
+    assert b'"maxStaleness":"300s"' in second.document_json
+    path = path_of("v1", "secrets", DEFAULT.namespace, "hitl-keys")
+    epoch = int(base64.b64decode((await admin.get(path))["data"]["epoch"])) + 1
+    await admin.merge_patch(path, {"data": {"epoch": base64.b64encode(str(epoch).encode()).decode()}})
+    third = await next_config(line)
+    assert [key.id for key in third.keys][1] == next(key.id for key in second.keys)
+    await line.close()
+
+
+async def test_it_serves_metrics_and_ends_in_order(installation: Installation) -> None:
+    """SIGTERM: the stream ends, the Lease is given back, exit code 0; metrics were Prometheus's text until then."""
+    operator = await (await installation.operator("a").start()).ready()
+    await until(operator.leads)
+    line = await line_to(installation, operator)
+    await first_config(line)
+    status, text = await operator.get("/metrics")
+    assert status == 200
+    assert 'hitl_sidecars{current="false"} 1.0' in text or 'hitl_sidecars{current="true"} 1.0' in text
+    operator.send(signal.SIGTERM)
+    while (message := await line.message()) is not aio.EOF:
+        assert message.WhichOneof("message") in ("heartbeat", "config")
+    assert await operator.ended() == 0
+    assert "lease-given-back" in operator.log.read_text()
+    await line.close()
+
+
+async def test_a_pod_that_no_policy_selects_gets_the_built_in_one(installation: Installation) -> None:
+    """B2: its config says that there is no baseline, and compiles."""
+    operator = await (await installation.operator("a").start()).ready()
+    line = await line_to(installation, operator)
+    document = orjson.loads((await first_config(line)).document_json)
+    assert document["policies"] == []
+    assert document["baseline"] == "none"
+    compile_config(document)
+    await line.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ({"--listen": "nonsense"}, 2, "must be HOST:PORT"),
+        ({"--http": ""}, 2, "must be HOST:PORT"),
+        ({"--tls-key": "other.key"}, 1, "is not the key of"),
+        ({"--tls-cert": "none.crt"}, 1, "cannot be read"),
+        ({"--settings": "broken.yaml"}, 1, "maxStalenes"),
+        ({"--kubeconfig": "none.kubeconfig"}, 1, "none.kubeconfig"),
+        ({"--kubeconfig": None}, 1, "this is not a pod; give --kubeconfig"),
+        ({"--http": "127.0.0.1:TAKEN"}, 1, "cannot be bound"),
+        ({"--factors": "pwd"}, 1, "pwd"),
+    ],
+)
+def test_what_it_cannot_start_with_is_named(
+    tmp_path: Path, control_plane: ControlPlane, change: dict[str, str | None], code: int, words: str
+) -> None:
+    """Exit code 2 for a wrong call, 1 and one line for what it finds; never a traceback."""
+    certificate, key = Authority("x").server("hub").write(tmp_path, "hub")
+    Authority("y").server("hub").write(tmp_path, "other")
+    (tmp_path / "broken.yaml").write_text("maxStalenes: 5m\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        options: dict[str, str | None] = {
+            "--kubeconfig": str(control_plane.admin),
+            "--listen": "127.0.0.1:0",
+            "--http": "127.0.0.1:0",
+            "--tls-cert": str(certificate),
+            "--tls-key": str(key),
+            **{name: text.replace("TAKEN", port) if text else text for name, text in change.items()},
+        }
+        command = [f"{name}={text}" for name, text in options.items() if text is not None]
+        done = subprocess.run(
+            [sys.executable, "-m", "hitl_operator.cluster", *command],
+            capture_output=True,
+            text=True,
+            timeout=EVER,
+            check=False,
+            cwd=tmp_path,
+        )
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
