@@ -45,6 +45,17 @@ class Replica:
     told: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
 
+    @property
+    def voided(self) -> float:
+        """How many requests this replica ended because what was written in them cannot be believed."""
+        return self.hub_metrics.registry.get_sample_value("hitl_requests_voided_total") or 0.0
+
+    @property
+    def gaps(self) -> float:
+        """How many gaps this replica was the first to find."""
+        (metric,) = self.metrics.gaps.collect()
+        return next(sample.value for sample in metric.samples if sample.name.endswith("_total"))
+
     async def look(self) -> str:
         """Look once, again where another replica wrote first; the reason code, empty where votes count."""
         while True:
