@@ -148,3 +148,16 @@ async def test_C1_one_entry_at_a_time(court: Court) -> None:
         beside(notes=[note, {**note, "n": 2}]),
     ):
         await refused(court, ANA, request, change, "write exactly one new decision or note")
+
+
+async def test_D4_an_override_needs_its_verb_a_second_factor_and_a_reason(court: Court) -> None:
+    """D4: who was given the verb still shows a second factor and says why."""
+    boss = Person("boss@example.com", ("managers",), ("hitl-test-overrides", "hitl-test-writes-anything"))
+    court.let_in(boss, {"hitl-test-overrides": ("approvalrequests/confirm", "override")})
+    request = await court.ask(a_spec(reason_required=()))
+    shown = boss.with_factors("hwk")
+    bare = vote_of(boss, request, "Overridden", reason="production is down")
+    await refused(court, boss, request, adding(bare), "An override needs a second factor")
+    silent = vote_of(boss, request, "Overridden", proof=proof("hwk"))
+    await refused(court, shown, request, adding(silent), "wants a reason")
+    await court.vote(shown, request, {**bare, "proof": proof("hwk")})
