@@ -328,6 +328,12 @@ class Settler:
                 if entry.is_stale:
                     self.look(entry)
 
+    def deleted(self, handle: str, uid: str) -> None:
+        """The store saw a request being deleted; `uid` tells it from one that has its name by now."""
+        entry = self._tracker.open.get(handle)
+        if entry is not None and entry.request.uid == uid:
+            self.gone(handle)
+
     def gone(self, handle: str) -> None:
         """Deleted behind our back: whoever waits is told, and the same hold never creates it again (SECURITY C3)."""
         entry = self._tracker.forget(handle)

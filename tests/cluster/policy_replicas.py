@@ -66,6 +66,7 @@ class Replica:
         self.metrics = hub.metrics
         self.clock = clock
         self.leads = False
+        self.announced: list[tuple[str, str, str]] = []
         self.idle = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -90,6 +91,7 @@ class Replica:
             leads=lambda: self.leads,
             metrics=self.metrics,
             clock=self.clock,
+            announce=lambda resource, reason, words: self.announced.append((resource.name, reason, words)),
             look_every=0.2,
             monotonic=self.monotonic,
         )

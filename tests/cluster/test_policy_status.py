@@ -56,6 +56,7 @@ async def test_C6_an_invalid_policy_says_where_and_what_is_in_force(replicas: Re
     assert (accepted["observedGeneration"], status["observedGeneration"]) == (2, 2)
     assert accepted["message"].startswith("spec.rules[0].cel: ")
     assert "Generation 1 stays in force" in accepted["message"]
+    assert ("support", "Invalid", accepted["message"]) in replica.announced
     since = accepted["lastTransitionTime"]
     replica.clock.advance(3600)
     strict = await until(lambda: _says(author, "every call that ran unasked asks a person"))
@@ -78,7 +79,8 @@ async def test_programmed_adds_up_the_sidecars_of_all_replicas(replicas: Replica
     await until(both)
     assert await has(author, Programmed=("True", "Current"))
     await author.apply(ALLOW)
-    await until(lambda: other.policies(author.namespace) == {"support": ALLOW})
+    for replica in (leader, other):
+        await until(lambda replica=replica: replica.policies(author.namespace) == {"support": ALLOW})
     await until(lambda: has(author, Programmed=("False", "Pending")))
     leader.answer(first)
     other.answer(second, reason="schema 2 is unknown here")

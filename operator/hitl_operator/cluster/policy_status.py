@@ -12,7 +12,7 @@ from typing import Any, Final
 from hitl.errors import ApiError, HitlError
 from hitl.kube.api import KubeAPI
 from hitl.kube.manifests import API_VERSION
-from hitl.kube.policy_conditions import ReviewersAvailable
+from hitl.kube.policy_conditions import PolicyCondition, ReviewersAvailable
 from hitl_operator.cluster.acceptance import Outcome
 from hitl_operator.cluster.manning import Manned, Manning
 from hitl_operator.cluster.namespaces import NamespaceCache
@@ -32,6 +32,8 @@ _USAGE_EVERY: Final = 60.0  # seconds for which the usage in a status stays as i
 _ASK_EVERY: Final = 60.0  # seconds between two rounds of questions about reviewers
 _SETTLES: Final = 5.0  # seconds after a write in which the status that is read may still be the one before
 
+Announce = Callable[[Resource, str, str], None]
+
 _log = Log(__name__)
 
 
@@ -46,6 +48,7 @@ class PolicyStatus:
         leads: whether this replica may write now.
         metrics: gets `policy_unmanned`.
         clock: aware UTC times.
+        announce: tells people of a resource that is not accepted, with reason and words.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class PolicyStatus:
         leads: Callable[[], bool],
         metrics: HubMetrics,
         clock: Callable[[], datetime],
+        announce: Announce = lambda _resource, _reason, _words: None,
         look_every: float = _LOOK_EVERY,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,6 +70,7 @@ class PolicyStatus:
         self._leads = leads
         self._metrics = metrics
         self._clock = clock
+        self._announce = announce
         self._look_every = look_every
         self._monotonic = monotonic
         self._reports = Reports(api, operator_namespace, monotonic=monotonic)
@@ -141,6 +146,9 @@ class PolicyStatus:
                 if error.status != 404:
                     _log.error("status-refused", policy=resource, problem=error)
             self._written[resource.uid] = wanted, self._monotonic()
+            for condition in wanted["conditions"]:
+                if condition["type"] == PolicyCondition.ACCEPTED and condition["status"] == "False":
+                    self._announce(resource, condition["reason"], condition["message"])
         there = {each.uid for each in self._source.written.resources.values()}
         for known in (self._written, self._usage, self._manned):
             for uid in known.keys() - there:

@@ -18,6 +18,7 @@ from prometheus_client import Gauge
 from hitl.errors import ApiError, HitlError, StoreUnavailable, Unavailable
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
+from hitl.kube.manifests import API_VERSION
 from hitl.kube.shipped import Shipped
 from hitl.policy.settings import Settings
 from hitl.stores.kubernetes import KubernetesStore
@@ -28,11 +29,12 @@ from hitl_operator.cluster.cleanup import Cleanup, NoArchive
 from hitl_operator.cluster.door import Door
 from hitl_operator.cluster.enforced import EnforcedVerifier
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
-from hitl_operator.cluster.events import Events
+from hitl_operator.cluster.events import About, Events
 from hitl_operator.cluster.guard import Enforcement
 from hitl_operator.cluster.lease import Lease
 from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.pods import PodCache
+from hitl_operator.cluster.policy_resources import Resource
 from hitl_operator.cluster.policy_source import PolicySource
 from hitl_operator.cluster.policy_status import PolicyStatus
 from hitl_operator.cluster.readyz import Checks
@@ -195,8 +197,13 @@ class Replica:
                 leads=lambda: self._lease.is_held,
                 metrics=self.metrics,
                 clock=_now,
+                announce=self._policy_trouble,
             ).run(),
         ]
+
+    def _policy_trouble(self, resource: Resource, reason: str, words: str) -> None:
+        about = About(API_VERSION, resource.kind, resource.namespace, resource.name, resource.uid)
+        self._events.policy(about, reason, words)
 
     async def _opened(self) -> Hub:
         """The hub, not yet serving."""
@@ -206,8 +213,12 @@ class Replica:
         authenticator = TokenAuthenticator(
             Reviews(self._api), self._pods, self._namespaces, cluster_uid=cluster_uid, clock=_now
         )
+
+        def deleted(handle: str, uid: str) -> None:
+            hub.settler.deleted(handle, uid)
+
         self._hub = hub = Hub(
-            KubernetesStore(self._api, clock=_now),
+            KubernetesStore(self._api, clock=_now, on_deleted=deleted),
             authenticator=authenticator,
             source=self._book,
             verifier=EnforcedVerifier(self._enforcement, self._place.shipped),
