@@ -104,6 +104,7 @@ class SidecarProcess:
         self.token.write_text(token)
         self.log = self.folder / "sidecar.log"
         self.ran: list[str] = []
+        self.reasons: dict[str, str] = {}
         self._ca = ca
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Any = None
@@ -141,7 +142,7 @@ class SidecarProcess:
         answer = await self.stub.Check(request, timeout=EVER)
         if answer.outcome == gate_pb2.OUTCOME_ALLOWED:
             self.ran.append(call_id)
-        self.handle = answer.handle
+        self.reasons[call_id] = answer.reason_code
         return str(gate_pb2.Outcome.Name(answer.outcome)).removeprefix("OUTCOME_")
 
     async def insist(self, call_id: str) -> str:
