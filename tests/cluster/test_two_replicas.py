@@ -90,7 +90,7 @@ async def test_I6_a_frozen_replica_is_noticed_and_left(installation: Installatio
 async def test_I6_a_replica_is_killed_while_many_calls_are_released(
     installation: Installation, replicas: list[Operator]
 ) -> None:
-    """I6: kill -9 in the middle: each call ran once, or its agent was told that its release was lost; none ran twice."""
+    """I6: kill -9 in the middle: each call ran once, or its agent heard that its release was lost; none twice."""
     sidecar = await installation.sidecar(*replicas)
     calls = [f"toolu_{number}" for number in range(12)]
     waiting = [asyncio.create_task(sidecar.insist(call)) for call in calls]
