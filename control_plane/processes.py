@@ -1,6 +1,7 @@
 """Child processes that never outlive the process that started them, however that one ends."""
 
 import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -57,8 +58,15 @@ class Processes:
         """The exit code, None while it runs."""
         return self._running[name].poll()
 
-    def signal(self, name: str, number: signal.Signals) -> None:
-        self._running[name].send_signal(number)
+    def freeze(self, name: str) -> None:
+        """SIGSTOP, and wait until it has happened: the kernel stops a busy program's threads one after the other."""
+        process = self._running[name]
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT | os.WEXITED)
+
+    def thaw(self, name: str) -> None:
+        """SIGCONT."""
+        self._running[name].send_signal(signal.SIGCONT)
 
     def stop(self, name: str) -> None:
         """End it: SIGTERM (after SIGCONT, for it may be frozen), and SIGKILL when that takes too long."""

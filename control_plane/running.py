@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import signal
 import socket
 import ssl
 import subprocess
@@ -97,10 +96,10 @@ class ControlPlane:
 
     def freeze(self) -> None:
         """Stop the API server's clock: it keeps its connections and answers nobody until `thaw`."""
-        self._processes.signal("kube-apiserver", signal.SIGSTOP)
+        self._processes.freeze("kube-apiserver")
 
     def thaw(self) -> None:
-        self._processes.signal("kube-apiserver", signal.SIGCONT)
+        self._processes.thaw("kube-apiserver")
 
     def restart_apiserver(self) -> None:
         """Kill the API server, as a crash would, and start it on the same port and etcd; returns when it is ready."""

@@ -1,6 +1,5 @@
 """The operator's replicas: all alike, each on its own loopback addresses, started, stopped and killed one by one."""
 
-import signal
 import sys
 import time
 import urllib.error
@@ -58,7 +57,7 @@ class Replicas:
 
     def pause(self, name: str) -> None:
         """SIGSTOP: there, but silent."""
-        self._processes.signal(name, signal.SIGSTOP)
+        self._processes.freeze(name)
 
     def leading(self) -> list[str]:
         """Which of them say, in their metrics, that they hold the Lease now."""

@@ -18,8 +18,7 @@ from control_plane.processes import Processes
 processes = Processes()
 for name in ("one", "two"):
     processes.start(name, ["sleep", "600"], log=pathlib.Path(sys.argv[1]) / name)
-import signal
-processes.signal("two", signal.SIGSTOP)
+processes.freeze("two")
 print(processes.pid("one"), processes.pid("two"), flush=True)
 time.sleep(600)
 """
