@@ -2,8 +2,8 @@
 """Writes what is made from the hand-written CRDs of this folder; with --check compares instead and fails on drift.
 
 clusteragentpolicies.yaml is agentpolicies.yaml with another scope, `forbid`, and what a baseline may not say. From
-every CRD whose objects keep unknown fields comes an admission policy that refuses those fields by name (SECURITY C5),
-in core/hitl/kube/admission.
+every CRD whose objects keep unknown fields comes an admission policy that refuses those fields, and empty ones, by name
+(SECURITY C5), in core/hitl/kube/admission.
 """
 
 import copy
@@ -31,6 +31,7 @@ SELECTOR = (
 )
 FORBID = {
     "type": "array",
+    "nullable": True,
     "minItems": 1,
     "maxItems": 6,
     "x-kubernetes-list-type": "atomic",

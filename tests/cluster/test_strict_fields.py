@@ -112,8 +112,8 @@ def test_C5_every_level_of_the_schema_has_its_row(kind: str) -> None:
     """The table above forgets no place where an object stands in the CRD."""
     policies = {each["metadata"]["name"]: each for each in shipped.admission() if "validations" in each["spec"]}
     policy = policies[f"hitl-strict-fields-{PLURALS[kind]}"]
-    places = {each["message"].partition(" has a field")[0] for each in policy["spec"]["validations"]}
-    assert places == set(TABLES[kind]) | {"the resource"}
+    said = [each["message"].partition(" has a field") for each in policy["spec"]["validations"]]
+    assert {place for place, field, _ in said if field} == set(TABLES[kind]) | {"the resource"}
 
 
 @pytest.mark.parametrize(
