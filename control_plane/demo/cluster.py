@@ -104,10 +104,14 @@ class Cluster:
             check=False,
         )
 
+    def why_cancelled(self, request: str) -> str:
+        """The reason of its condition Cancelled; empty while it has none."""
+        conditions = self._request(request)["status"].get("conditions", [])
+        return next((str(each["reason"]) for each in conditions if each["type"] == "Cancelled"), "")
+
     def deadline(self, request: str) -> datetime:
         """When a request ends, as the hub reads it."""
-        shown = json.loads(self._kubectl("get", "approvalrequest", request, "-n", NAMESPACE, "-o", "json"))
-        ends = request_of(shown).status.expiration_time
+        ends = request_of(self._request(request)).status.expiration_time
         assert ends is not None, "a request that was opened has an end"
         return ends
 
@@ -124,7 +128,7 @@ class Cluster:
 
     def forge_vote(self, forger: str, request: str, reviewer: str) -> None:
         """Write an approval in the name of `reviewer` as `forger`; tried until the API server takes it."""
-        shown = json.loads(self._kubectl("get", "approvalrequest", request, "-n", NAMESPACE, "-o", "json"))
+        shown = self._request(request)
         vote = {"reviewer": reviewer, "decision": "Approved", "groups": list(PEOPLE[reviewer][0])}
         vote |= {"digest": shown["spec"]["digest"], "requestUID": shown["metadata"]["uid"]}
         access = Access.from_kubeconfig(self.plane.kubeconfig(forger, PEOPLE[forger][0]))
@@ -135,6 +139,10 @@ class Cluster:
         listed = json.loads(self._kubectl("get", "leases", "-n", OPERATOR_NAMESPACE, "-o", "json"))
         holders = [str(lease["spec"].get("holderIdentity") or "") for lease in listed["items"]]
         return holders[0] if holders else ""
+
+    def _request(self, name: str) -> dict[str, Any]:
+        shown = self._kubectl("get", "approvalrequest", name, "-n", NAMESPACE, "-o", "json")
+        return dict[str, Any](json.loads(shown))
 
     def _kubectl(self, *words: str) -> str:
         done = self.plane.kubectl(*words)
