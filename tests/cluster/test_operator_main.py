@@ -79,6 +79,7 @@ def rights_without(user: str, resource: str) -> list[dict[str, Any]]:
             rules = [
                 {**rule, "resources": [each for each in rule["resources"] if each != resource]}
                 for rule in role["rules"]
+                if "resources" in rule
             ]
             rules = [rule for rule in rules if rule["resources"]]
             metadata = {**role["metadata"], "name": f"test-without-{resource}"}

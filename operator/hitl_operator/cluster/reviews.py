@@ -1,9 +1,15 @@
-"""TokenReviews: asked once for each token, remembered for seconds, and never more of them at once than is good."""
+"""TokenReviews: asked once for each token, remembered for seconds, and never more of them at once than is good.
+
+Who may look at pods can write down any number of tokens that name one. So a token is reviewed at once only if this
+cluster signed it, or if it was found good before; what it was not signed by is refused, and of what nobody can say
+whose it is only few are reviewed at a time. In every case the review decides who is let in.
+"""
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -12,11 +18,12 @@ from hitl.errors import ApiError, Forbidden, StoreError, StoreUnavailable, Unava
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl_operator.cluster.claims import AUDIENCE, Claims
+from hitl_operator.cluster.signing_keys import Signed, SigningKeys
+from hitl_operator.cluster.strangers import Strangers
 
 _API: Final = "authentication.k8s.io/v1"
 _EXTRA: Final = "authentication.kubernetes.io/"
 _AT_ONCE: Final = 32  # reviews under way; an API server answers some hundreds a second
-_PER_POD: Final = 2  # tokens of one pod under review: the one it had and the one that follows
 _REMEMBERED: Final = 10.0  # seconds; whether the pod still runs is not remembered but looked up each time
 _MOST_GOOD: Final = 20_000
 _MOST_BAD: Final = 4096
@@ -52,57 +59,65 @@ class Reviews:
         self._api = api
         self._remembered = remembered
         self._clock = clock
+        self._keys = SigningKeys(api, clock=clock)
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._strangers = Strangers()
+        # Entries outlive `remembered`: what was good is asked about again, but never has to wait behind strangers.
         self._good: OrderedDict[bytes, tuple[float, Reviewed]] = OrderedDict()
         self._bad: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Reviewed]] = {}
-        self._of_pod: Counter[str] = Counter()
 
     async def review(self, token: str, claims: Claims) -> Reviewed:
         """The API server's word on a token, perhaps from a few seconds ago.
 
         Raises:
             Forbidden: it is not what it claims, or not for us.
-            Unavailable: that cannot be told now; REVIEW_BUSY where too many tokens of this pod are under review.
+            Unavailable: that cannot be told now; REVIEW_BUSY where too many unknown tokens wait for a review.
         """
         key = sha256(token.encode()).digest()
+        if (found := self._recalled(key)) is not None:
+            return found
+        signed = Signed.UNKNOWN if key in self._good else await self._keys.look(token)
+        if signed is Signed.NO:
+            raise Forbidden("the API server does not accept the token; it is not signed by this cluster")
+        # Anew: while the keys were read somebody else may have asked.
+        return self._recalled(key) or await self._ask(key, token, claims, is_known=signed is Signed.YES)
+
+    async def review_again(self, token: str, claims: Claims) -> None:
+        """Whether a token that was good still is. Forbidden where not; a server that cannot say ends nothing."""
+        try:
+            await self._ask(sha256(token.encode()).digest(), token, claims, is_known=True)
+        except (Unavailable, StoreError):
+            return
+
+    def _recalled(self, key: bytes) -> Reviewed | None:
         now = self._clock()
         if (good := self._good.get(key)) is not None and now < good[0]:
             return good[1]
         if (bad := self._bad.get(key)) is not None and now < bad[0]:
             raise Forbidden(bad[1])
-        return await self._ask(key, token, claims)
+        return None
 
-    async def review_again(self, token: str, claims: Claims) -> None:
-        """Whether it still holds. Forbidden where it does not; a server that cannot say ends nothing."""
-        try:
-            await self._ask(sha256(token.encode()).digest(), token, claims)
-        except (Unavailable, StoreError):
-            return
-
-    async def _ask(self, key: bytes, token: str, claims: Claims) -> Reviewed:
+    async def _ask(self, key: bytes, token: str, claims: Claims, *, is_known: bool) -> Reviewed:
         asking = self._asking.get(key)
         if asking is None:
-            if self._of_pod[claims.pod_uid] >= _PER_POD:
-                raise Unavailable("REVIEW_BUSY", "other tokens of this pod are being reviewed; try again")
-            asking = asyncio.create_task(self._reviewed(key, token, claims))
+            turn = self._slots if is_known or key in self._good else self._strangers.turn(claims.pod_uid)
+            asking = asyncio.create_task(self._reviewed(key, token, claims, turn))
             self._asking[key] = asking
-            self._of_pod[claims.pod_uid] += 1
-            asking.add_done_callback(lambda task: self._over(key, claims.pod_uid, task))
+            asking.add_done_callback(lambda task: self._over(key, task))
         # Whoever hangs up must not end the review for others who wait for it.
         return await asyncio.shield(asking)
 
-    def _over(self, key: bytes, pod_uid: str, task: "asyncio.Task[Reviewed]") -> None:
+    def _over(self, key: bytes, task: "asyncio.Task[Reviewed]") -> None:
         del self._asking[key]
-        self._of_pod[pod_uid] -= 1
-        if not self._of_pod[pod_uid]:
-            del self._of_pod[pod_uid]
         if not task.cancelled():
             task.exception()  # seen by whoever waits; if they all hung up, by nobody
 
-    async def _reviewed(self, key: bytes, token: str, claims: Claims) -> Reviewed:
+    async def _reviewed(
+        self, key: bytes, token: str, claims: Claims, turn: AbstractAsyncContextManager[None]
+    ) -> Reviewed:
         body = {"apiVersion": _API, "kind": "TokenReview", "spec": {"token": token, "audiences": [AUDIENCE]}}
-        async with self._slots:
+        async with turn:
             self.asked += 1
             try:
                 answer = await self._api.create(path_of(_API, "tokenreviews"), body, deadline=_WITHIN)

@@ -1,8 +1,8 @@
 """Who a sidecar is, by its pod's token (SECURITY B1): reviewed by the API server, and held against our own caches.
 
-Cheap refusals come first. What names no gated pod that runs now is refused without a question to the API server, and a
-pod has only so many tokens under review at once, so that a flood of bad tokens neither costs reviews nor keeps good
-ones waiting. No token is stored or logged; what is remembered for seconds is its SHA-256.
+Cheap refusals come first. What names no gated pod that runs now, and what this cluster did not sign, is refused without
+a question to the API server, so that a flood of bad tokens neither costs reviews nor keeps good ones waiting. No token
+is stored or logged; what is remembered is its SHA-256.
 """
 
 import asyncio
