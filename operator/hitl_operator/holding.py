@@ -19,7 +19,6 @@ from hitl_operator.rendering import (
     hold_response,
     problem_response,
     refusal_response,
-    unavailable_response,
 )
 from hitl_operator.tracking import Open
 
@@ -29,6 +28,8 @@ _LONGEST_REF = 64
 _NO_SUCH = "There is no such request of this workload. Nothing ran. Make the call again to ask again."
 _TOO_MANY = "Too many holds and Awaits of this sidecar wait already. Nothing ran. Let some of them end, then try again."
 _EMPTY = "A hold must open, watch or drop; hub and sidecar differ in release."
+# Where the store stands and why it does not answer is for the log: an agent can do nothing about it.
+_STORE_AWAY = "Nobody can be asked now: the hub's store does not answer. Nothing ran. Try again later."
 _INTERNAL = "The hub stumbled over this request; its log says why. Nothing ran. Try again later."
 
 _log = Log(__name__)
@@ -181,7 +182,7 @@ class HoldStream:
             _log.warning("watch-refused", workload=self.identity.agent.workload, problem=error)
         except StoreError as error:
             _log.error("open-failed", workload=self.identity.agent.workload, problem=error)
-            self._say(ref, unavailable_response(ref.name, error))
+            self._say(ref, problem_response(ref.name, gate_pb2.OUTCOME_UNAVAILABLE, "STORE_UNAVAILABLE", _STORE_AWAY))
         except Unavailable as error:
             self._say(ref, problem_response(ref.name, gate_pb2.OUTCOME_UNAVAILABLE, error.reason_code, str(error)))
         except Exception:  # noqa: BLE001 - one hold we stumble over must not end thousands of others

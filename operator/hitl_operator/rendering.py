@@ -6,7 +6,6 @@ from hitl.approvals.messages import AgentOutcome, Answer, answer
 from hitl.approvals.opening import Refuse
 from hitl.approvals.requests import ApprovalRequest, Decision, Kind
 from hitl.approvals.settlement import Outcome
-from hitl.errors import StoreError
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl.wire.requests import proof_of, result_to_proto, review_of, terms_to_json
 from hitl_operator.tracking import Open
@@ -73,12 +72,6 @@ def refusal_response(ref: str, namespace: str, refused: Refuse) -> hub_pb2.HoldR
 def problem_response(ref: str, outcome: gate_pb2.Outcome, reason_code: str, message: str) -> hub_pb2.HoldResponse:
     """This one step of the stream came to nothing; the stream goes on."""
     return hub_pb2.HoldResponse(ref=ref, outcome=outcome, reason_code=reason_code, message=message)
-
-
-def unavailable_response(ref: str, error: StoreError) -> hub_pb2.HoldResponse:
-    """The store could not answer."""
-    text = f"The hub's store cannot answer now ({error}). Nothing ran. Try again later."
-    return problem_response(ref, gate_pb2.OUTCOME_UNAVAILABLE, "STORE_UNAVAILABLE", text)
 
 
 def outcome_to_proto(told: Answer) -> gate_pb2.Outcome:

@@ -18,6 +18,7 @@ from hitl_operator.logs import Log
 from hitl_operator.syncing import sync
 
 _NO_SUCH = "there is no such request of this workload"
+_STORE_AWAY = "the hub's store does not answer now; its log says why"
 
 _log = Log(__name__)
 
@@ -101,7 +102,10 @@ class HubService(hub_pb2_grpc.HubServiceServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, _NO_SUCH)
         except Refused as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        except (StoreError, Unavailable) as error:
+        except StoreError as error:
+            _log.error("store-unavailable", problem=error)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, _STORE_AWAY)
+        except Unavailable as error:
             _log.error("unavailable", problem=error)
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         except Exception:  # noqa: BLE001 - the edge: whatever it is, the caller hears "could not tell"
