@@ -1,7 +1,6 @@
 """Who a sidecar is on a cluster: real pod-bound tokens, made as kubelets make them, and what is no such token."""
 
 import asyncio
-import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -9,61 +8,18 @@ from typing import Any
 
 import pytest
 
-from cluster.gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
+from cluster.gated_pods import CONTAINER, EVER, NODE, Pods, let_nodes_make_tokens, node_access, until
+from cluster.token_hubs import Hub, refused, rewritten, shown
 from control_plane.running import ControlPlane
 from hitl.errors import Forbidden, StoreUnavailable, Unavailable
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
-from hitl.wire.identity import Identity
 from hitl_operator.cluster.claims import Claims
-from hitl_operator.cluster.namespaces import NamespaceCache
-from hitl_operator.cluster.pods import STAMPED, PodCache
-from hitl_operator.cluster.reviews import Reviewed, Reviews, judge
-from hitl_operator.cluster.tokens import TokenAuthenticator
+from hitl_operator.cluster.pods import SIDECAR, STAMPED
+from hitl_operator.cluster.reviews import Reviewed, judge
 
 EXTRA = "authentication.kubernetes.io/"
-
-
-class Clock:
-    """The wall clock, and what a story adds to it."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-
-class Hub:
-    """What a hub needs to know who calls: the real thing, on the real API server."""
-
-    def __init__(self, api: KubeAPI, cluster_uid: str) -> None:
-        self.clock = Clock()
-        self.pods = PodCache(api)
-        self.namespaces = NamespaceCache(api)
-        self.reviews = Reviews(api, remembered=0.5)
-        self.authenticator = TokenAuthenticator(
-            self.reviews, self.pods, self.namespaces, cluster_uid=cluster_uid, clock=self.clock, review_again=0.5
-        )
-        self._tasks = [asyncio.create_task(each.run()) for each in (self.pods, self.namespaces)]
-
-    async def who(self, token: str) -> Identity:
-        return await self.authenticator.authenticate(shown(token))
-
-    async def knows(self, namespace: str, pod: dict[str, Any]) -> None:
-        """Returns once the hub has heard of a pod."""
-
-        def look() -> bool:
-            known = self.pods.get(namespace, pod["metadata"]["name"])
-            return known is not None and known.uid == pod["metadata"]["uid"]
-
-        await until(look)
-
-    async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 @pytest.fixture
@@ -89,26 +45,6 @@ async def hub(admin: KubeAPI, pods: Pods) -> AsyncIterator[Hub]:
     await until(lambda: hub.namespaces.get(pods.namespace))
     yield hub
     await hub.close()
-
-
-def shown(token: str) -> tuple[tuple[str, str], ...]:
-    return (("user-agent", "test"), ("authorization", f"Bearer {token}"))
-
-
-async def refused(hub: Hub, token: str) -> str:
-    """Why a token is refused; the test fails if it is not."""
-    with pytest.raises(Forbidden) as refusal:
-        await hub.who(token)
-    return str(refusal.value)
-
-
-def rewritten(token: str, **changes: Any) -> str:
-    """A token with other claims, and so without a good signature."""
-    head, body, signature = token.split(".")
-    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    claims |= changes
-    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
-    return f"{head}.{body}.{signature}"
 
 
 async def test_B1_the_token_of_a_gated_pod_says_everything(hub: Hub, pods: Pods, admin: KubeAPI) -> None:
@@ -137,7 +73,7 @@ async def test_B1_the_token_of_a_gated_pod_says_everything(hub: Hub, pods: Pods,
         (("apps/v1", "StatefulSet", "db"), "sts/db"),
         (("apps/v1", "DaemonSet", "agent"), "ds/agent"),
         (("batch/v1", "Job", "nightly"), "job/nightly"),
-        (("argoproj.io/v1alpha1", "Workflow", "train"), "workflow/train"),
+        (("argoproj.io/v1alpha1", "Workflow", "train"), "workflow.argoproj.io/train"),
         (None, "pod/a-pod"),
     ],
 )
@@ -148,6 +84,60 @@ async def test_B4_the_workload_is_the_owner_in_kubectls_words(
     pod = await pods.create("a-pod", owner=owner)
     await hub.knows(pods.namespace, pod)
     assert (await hub.who(await pods.token(pod))).agent.workload == workload
+
+
+@pytest.mark.parametrize(
+    ("owner", "workload"),
+    [
+        (("x.example/v1", "Deploy", "support"), "deploy.x.example/support"),
+        (("v1", "Deploy", "support"), "deploy.core/support"),
+        (("apps/v1", "Deployment", "support"), "deployment.apps/support"),
+        (("apps/v1", "Deploy", "support"), "deploy.apps/support"),
+        (("apps/v1", "replicaset", "support-7d9f"), "replicaset.apps/support-7d9f"),
+        (("x.example/v1", "ReplicaSet", "support-7d9f"), "replicaset.x.example/support-7d9f"),
+        (("apps.x.example/v1", "StatefulSet", "db"), "statefulset.apps.x.example/db"),
+        (("v1", "Pod", "other"), "pod.core/other"),
+        (("x.example/v1", "deploy/support", "support"), "pod/a-pod"),
+        (("x.example/v1", "deploy", "/support"), "pod/a-pod"),
+        (("x.example/v1", "Deploy.apps", "support"), "pod/a-pod"),
+        (("apps/v1", "ReplicaSet", "support/x-7d9f"), "pod/a-pod"),
+        (("apps/v1", "ReplicaSet", "-7d9f"), "pod/a-pod"),
+    ],
+)
+async def test_B4_an_owner_of_a_made_up_kind_has_no_short_name(
+    hub: Hub, pods: Pods, owner: tuple[str, str, str], workload: str
+) -> None:
+    """B4: whatever kind somebody writes down, it is not taken for a Deployment, nor for another pod."""
+    pod = await pods.create("a-pod", owner=owner)
+    await hub.knows(pods.namespace, pod)
+    assert (await hub.who(await pods.token(pod))).agent.workload == workload
+
+
+@pytest.mark.parametrize("template_hash", ["lenient-7d9f", "t-lenient-7d9f", "", "7D9F", "9f"])
+async def test_B4_a_label_does_not_say_which_deployment_a_replicaset_is_of(
+    hub: Hub, pods: Pods, template_hash: str
+) -> None:
+    """B4: present or stamped, it tells whether there is one; what its name is, the ReplicaSet's own name tells."""
+    owner = ("apps/v1", "ReplicaSet", "support-lenient-7d9f")
+    label = {"pod-template-hash": template_hash}
+    one = await pods.create("one", owner=owner, labels=label)
+    two = await pods.create("two", owner=owner, annotations={STAMPED: json.dumps(label)})
+    await hub.knows(pods.namespace, one, two)
+    assert (await hub.who(await pods.token(one))).agent.workload == "rs/support-lenient-7d9f"
+    assert (await hub.who(await pods.token(two))).agent.workload == "deploy/support-lenient"
+
+
+async def test_B4_who_may_make_pods_may_copy_the_owner_of_one(hub: Hub, pods: Pods) -> None:
+    """B4, the limit of it: the reference stands in every pod to be read, uid and all, and is good in another one."""
+    pod = await pods.create()
+    body = {
+        "metadata": {**{key: pod["metadata"][key] for key in ("labels", "ownerReferences")}, "name": "a-copy"},
+        "spec": {"serviceAccountName": "support", "nodeName": NODE, "containers": [{**CONTAINER, "name": SIDECAR}]},
+    }
+    copy = await pods.admin.create(path_of("v1", "pods", pods.namespace), body)
+    await hub.knows(pods.namespace, pod, copy)
+    both = [(await hub.who(await pods.token(each))).agent for each in (pod, copy)]
+    assert {(each.service_account, each.workload) for each in both} == {("support", "deploy/support")}
 
 
 async def test_B1_a_token_for_another_audience_is_refused(hub: Hub, pods: Pods) -> None:
@@ -385,6 +375,26 @@ async def test_B2_both_the_stamped_and_the_present_labels_count(hub: Hub, pods: 
     assert identity.agent.labels["app"] == "other"
     assert identity.stamped == {"app": "support", "tier": "gold"}
     assert STAMPED in await refused(hub, await pods.token(broken))
+
+
+async def test_B2_a_stamp_that_is_rewritten_takes_no_present_label_away(hub: Hub, pods: Pods) -> None:
+    """B2: who writes one, another, or a broken one on a running pod ends its streams, and it is still what it is."""
+    pod = await pods.create()
+    await hub.knows(pods.namespace, pod)
+    token = await pods.token(pod)
+    path = path_of("v1", "pods", pods.namespace, pod["metadata"]["name"])
+    for stamp in ({}, {"app": "lenient"}, {"app": "", "pod-template-hash": "x"}):
+        identity = await hub.who(token)
+        ended = asyncio.create_task(hub.authenticator.ended(identity, shown(token)))
+        await pods.admin.merge_patch(path, {"metadata": {"annotations": {STAMPED: json.dumps(stamp)}}})
+        assert "changed" in await asyncio.wait_for(ended, EVER)
+        now = await hub.who(token)
+        assert now.stamped == stamp
+        assert now.agent.labels == pod["metadata"]["labels"]
+        assert now.agent.workload == "deploy/support"
+    await pods.admin.merge_patch(path, {"metadata": {"annotations": {STAMPED: '{"app": null}'}}})
+    await until(lambda: (known := hub.pods.get(pods.namespace, pod["metadata"]["name"])) and known.flaw)
+    assert STAMPED in await refused(hub, token)
 
 
 @pytest.mark.parametrize("what", ["deleted", "relabelled", "namespace"])

@@ -71,6 +71,37 @@ def test_B2_a_relabelled_pod_keeps_the_policies_of_its_stamped_labels() -> None:
     assert revision_of(document) == served.revision
 
 
+SELECTORS = (
+    {},
+    {"matchLabels": {"app": "a"}},
+    {"matchLabels": {"app": "b"}},
+    {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "c"]}]},
+    {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]},
+    {"matchExpressions": [{"key": "app", "operator": "Exists"}]},
+    {"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]},
+    {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]},
+)
+
+
+@pytest.mark.parametrize("present", [{}, {"app": "a"}, {"app": "b"}, {"app": "a", "team": "x"}])
+@pytest.mark.parametrize("stamp", [{}, {"app": "a"}, {"app": "b"}, {"app": "c", "team": "x"}, {"team": ""}])
+def test_B2_whatever_is_stamped_takes_no_policy_away(present: dict[str, str], stamp: dict[str, str]) -> None:
+    """B2: until a stamp cannot be rewritten any more, it may add policies and floors, and removes none."""
+    entries = tuple(an_entry(f"p{n}", podSelector=selector) for n, selector in enumerate(SELECTORS))
+    floor = Floor("shop", PodSelector({"app": "a"}))
+    generation = Generation(entries, Settings(), (floor,))
+
+    def given(stamped: dict[str, str] | None) -> tuple[set[str], bool]:
+        pod = Identity(Agent("shop", labels=present), "uid-of-shop", "cluster", stamped=stamped)
+        document = orjson.loads(serve(generation, pod, "key").document)
+        plan = plan_of(compile_config(document), present)
+        return {voice.policy.ref.name for voice in plan.namespaced}, "floor" in document
+
+    (without, low), (with_it, lower) = given(None), given(stamp)
+    assert without <= with_it
+    assert lower or not low
+
+
 def test_C6_a_floor_is_for_the_pods_that_it_selects() -> None:
     """C6: pods whose policy stayed invalid ask people about everything; those beside them do not."""
     book = ConfigBook()

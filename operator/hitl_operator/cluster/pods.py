@@ -102,7 +102,7 @@ def slim(found: Mapping[str, Any]) -> Pod:
         uid=metadata["uid"],
         service_account=spec.get("serviceAccountName") or "default",
         node=spec.get("nodeName") or "",
-        workload=workload_of(metadata, {**labels, **(stamped or {})}),
+        workload=workload_of(metadata, labels, stamped or {}),
         labels=labels,
         stamped=stamped,
         has_sidecar=any(container["name"] == SIDECAR for container in containers),
