@@ -199,6 +199,32 @@ async def test_F3_connections_that_nobody_uses_end_and_are_bounded(tmp_path: Pat
         await hub.stop()
 
 
+async def test_F3_a_call_that_was_refused_keeps_no_connection_open(tmp_path: Path, admin: KubeAPI) -> None:
+    """F3: though the stranger never ends it, sends half of another one, and answers nothing that the hub says."""
+    options = [each for each in STRANGERS if each[0] != "grpc.max_connection_idle_ms"]
+    hub = await TlsHub(tmp_path, admin, strangers=[*options, ("grpc.max_connection_idle_ms", 1000)]).start()
+    try:
+        pem = hub.ca.read_bytes()
+        call, half_a_call = _call(1, ends_headers=True), _call(3, ends_headers=False)
+        for sent in (call, call + half_a_call, half_a_call):
+            connection = await asyncio.to_thread(_tls, hub.port, pem)
+            assert await asyncio.to_thread(_until_closed, connection, sent)
+        assert hub.refused("unknown") >= 2
+    finally:
+        await hub.stop()
+
+
+def _call(stream: int, *, ends_headers: bool) -> bytes:
+    """The start of a Sync stream without a token: a HEADERS frame of HTTP/2 that says that more of the body comes."""
+    path, kind = b"/hitl.v1.HubService/Sync", b"application/grpc"
+    fields = b"\x83\x87"  # :method POST, :scheme https
+    fields += b"\x04" + bytes([len(path)]) + path
+    for name, value in ((b":authority", NAME.encode()), (b"content-type", kind), (b"te", b"trailers")):
+        fields += b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+    head = len(fields).to_bytes(3) + b"\x01" + (b"\x04" if ends_headers else b"\x00") + stream.to_bytes(4)
+    return head + fields
+
+
 def _tls(port: int, ca: bytes) -> Any:
     context = ssl.create_default_context(cadata=ca.decode())
     context.set_alpn_protocols(["h2"])
@@ -216,9 +242,9 @@ def _answered(connection: Any) -> bytes:
         return found
 
 
-def _until_closed(connection: Any) -> bool:
+def _until_closed(connection: Any, sent: bytes = b"") -> bool:
     with connection:
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000"))
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000") + sent)
         try:
             while connection.recv(4096):
                 pass
