@@ -18,6 +18,8 @@ from hitl.errors import Forbidden, Unavailable
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
+from hitl.kube.shipped import DEFAULT
+from hitl_operator.cluster.signing_keys import read_keys
 
 ASKER = "asks-of-tokens"
 
@@ -147,6 +149,12 @@ async def test_F3_a_forgery_does_not_choose_how_it_is_checked(hub: Hub, pods: Po
     assert "not signed by this cluster" in await refused(hub, forged(token, alg=algorithm))
     assert hub.reviews.asked == 0
     await hub.who(token)
+
+
+async def test_F3_the_operator_s_own_role_lets_it_have_the_keys(as_user: Callable[..., Access]) -> None:
+    """F3: it does not rest on what clusters give to every ServiceAccount and hardened ones take away."""
+    async with KubeAPI.open(as_user(DEFAULT.operator)) as operator:
+        assert read_keys(await operator.get("/openid/v1/jwks", accept="application/jwk-set+json"))
 
 
 async def test_F3_without_keys_a_known_token_waits_behind_nobody(keyless: Hub, pods: Pods) -> None:
