@@ -249,6 +249,35 @@ async def test_C4_a_guard_changed_and_put_back_between_two_looks_is_a_gap(cluste
     assert (await replica.settle(request)).status.state is State.CANCELLED
 
 
+async def test_C4_what_was_written_in_the_operator_s_name_does_not_keep_it_from_ending_the_request(
+    cluster: Cluster,
+) -> None:
+    """C4: its own writes are bound by what they change: over forged words, terms and times it still says the end."""
+    replica = await cluster.standing()
+    court = cluster.court
+    request = await court.ask()
+    cluster.kubectl("delete", BINDINGS, "hitl-operator-writes")
+    forgery = {
+        "verified": [{"reviewer": "mallory@example.com", "groups": ["support-leads"], "hardware": True, "note": 0}],
+        "requirements": [{"name": "anyone"}],
+        "expirationTime": "2020-01-01T00:00:00.000000Z",
+    }
+
+    async def through() -> bool:
+        try:
+            async with court.operator() as api:
+                await court.outcome(request, forgery, api)
+        except ApiError:
+            return False
+        return True
+
+    await eventually(through)
+    await cluster.mend()
+    await replica.until_it_stands()
+    ended = await replica.settle(request)
+    assert ended.status.conditions[-1].reason == "EnforcementLost"
+
+
 async def test_C4_a_gap_while_every_replica_was_down_is_seen(cluster: Cluster) -> None:
     """C4: the Secret remembers uid and generation; a vote that came while nobody ran is voided at the next start."""
     await cluster.standing()

@@ -40,8 +40,7 @@ def dropping(*keys: str, **more: Any) -> Change:
 
 async def an_ended(court: Court, state: str) -> Json:
     request = await court.ask()
-    async with court.operator() as api:
-        await court.outcome(request, ending(state), api)
+    await court.end(request, state)
     return request
 
 
@@ -72,11 +71,7 @@ async def test_C3_the_question_is_never_changed(court: Court, person: Any) -> No
 @WRITERS
 async def test_C3_the_status_is_never_dropped(court: Court, person: Any) -> None:
     """C3: neither null nor absence of the status, of decisions, notes or conditions takes anything away."""
-    request = await court.ask()
-    await court.vote(ANA, request)
-    async with court.operator() as api:
-        await court.outcome(request, {"verified": [{"reviewer": ANA.name, "note": 0}]}, api)
-        await court.outcome(request, ending("Approved"), api)
+    request = await an_ended(court, "Approved")
     words = ("stay", "stays so", "may not be dropped", "state follows")
     await refused(court, person, request, None, words, ways=THREE)
     for key in ("decisions", "verified", "conditions", "expirationTime"):

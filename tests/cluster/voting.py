@@ -141,7 +141,10 @@ class Court:
             assert time.monotonic() < until, f"{person.name} may not {' '.join(wish)}: {said.stdout}{said.stderr}"
 
     async def ask(self, spec: RequestSpec | None = None, *, expires: float = 900, status: Json | None = None) -> Json:
-        """A pending request, made as the operator makes it: created, then told its deadline (seconds from now)."""
+        """A pending request, made as the operator makes it: created, then told its deadline.
+
+        expires: seconds from now; at the earliest it is the second in which the request was made.
+        """
         asked = spec or a_spec(on_behalf_of="")
         body = {
             "apiVersion": API_VERSION,
@@ -149,16 +152,30 @@ class Court:
             "metadata": {"name": f"create-refund-{next(SERIAL):010d}", "namespace": self.namespace},
             "spec": orjson.loads(spec_to_json(asked)),
         }
-        ends = datetime.now(UTC) + timedelta(seconds=expires)
-        first = {"expirationTime": ends.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), **(status or {})}
         async with self.operator() as api:
             made = await api.create(self.path(), body, field_manager="hitl-operator")
+            created = datetime.fromisoformat(made["metadata"]["creationTimestamp"])
+            ends = max(created, datetime.now(UTC) + timedelta(seconds=expires))
+            first = {"expirationTime": ends.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), **(status or {})}
             return await self.outcome(made, first, api)
 
     async def outcome(self, request: Json, status: Json, api: KubeAPI) -> Json:
         """The operator's write: only the changed keys, as a compare-and-set is not needed here."""
         path = self.path(request["metadata"]["name"], "status")
         return await api.merge_patch(path, {"status": status}, field_manager="hitl-operator")
+
+    async def end(self, request: Json, state: str) -> None:
+        """What the operator writes when it comes to this state; where people must have approved, they have."""
+        async with self.operator() as api:
+            if state in ("Approved", "Consumed"):
+                lead = BO if request["spec"]["requirements"][0].get("approvals", 1) > 1 else None
+                for person in (ANA, lead):
+                    if person is not None:
+                        await self.vote(person, request, vote_of(person, request, groups=["support-leads"]))
+                word = {"groups": ["support-leads"], "note": 0}
+                voted = [{"reviewer": person.name, **word} for person in (ANA, lead) if person is not None]
+                await self.outcome(request, {"verified": voted}, api)
+            await self.outcome(request, ending(state), api)
 
     async def look(self, request: Json) -> Json:
         """The request as it is now."""

@@ -80,7 +80,8 @@ def opening(clock: Now, spec: RequestSpec | None = None) -> RequestStatus:
 def a_decision(
     request: ApprovalRequest, reviewer: str = "ana", decision: DecisionKind = DecisionKind.APPROVED, **changes: Any
 ) -> Decision:
-    return replace(Decision(reviewer, decision, request.spec.digest, request.uid), **changes)
+    voted = Decision(reviewer, decision, request.spec.digest, request.uid, groups=("support-leads",))
+    return replace(voted, **changes)
 
 
 def a_denial(request: ApprovalRequest, reviewer: str = "ana") -> Decision:
@@ -93,7 +94,7 @@ def a_note(request: ApprovalRequest, reviewer: str = "ana", n: int = 1, **change
 
 def believed(request: ApprovalRequest) -> RequestStatus:
     """The hub's word that every vote counts."""
-    entries = [Verified(each.reviewer, ("support-leads",)) for each in request.status.decisions]
+    entries = [Verified(each.reviewer, each.groups) for each in request.status.decisions]
     return with_verified(request, entries)
 
 
