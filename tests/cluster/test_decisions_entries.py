@@ -92,6 +92,56 @@ async def test_C1_words_and_edits_are_checked(
     await refused(court, ANA, request, adding(entry), words)
 
 
+UNSEEN = {
+    "an escape sequence": "\x1b[31mRED",
+    "a bell": "\a",
+    "a carriage return": "fine\rnot",
+    "delete": "\x7f",
+    "a control of eight bits": "\x9b31m",
+    "a bidi override": "refund \u202e00.051",
+    "an isolate": "\u2066b\u2069",
+    "zero width": "pay\u200bpal",
+    "a soft hyphen": "pay\u00adpal",
+    "a byte order mark": "\ufeff",
+    "a line separator": "a\u2028b",
+    "a paragraph separator": "a\u2029b",
+    "a private one": "\ue000",
+    "a tag": "\U000e0041",
+    "a filler": "\u3164",
+    "a joiner that is no mark": "a\u034f",
+    "braille without dots": "\u2800",
+    "a musical control": "\U0001d173",
+}
+
+
+@pytest.mark.parametrize("text", UNSEEN.values(), ids=UNSEEN)
+async def test_G1_nobody_edits_or_answers_with_what_cannot_be_seen(court: Court, text: str) -> None:
+    """G1: kubectl prints free JSON raw, so no control, direction or zero-width character gets into it, at any depth."""
+    request = await court.ask(a_spec(patchable=("/amount",)))
+    question = await court.ask(a_spec(kind=Kind.QUESTION))
+    words = "the edit or the answer holds a character that cannot be seen"
+    for value in (f"x{text}", ["a", {"b": text}], {text: 1}):
+        edit = vote_of(ANA, request, argumentsPatch={"amount": value})
+        await refused(court, ANA, request, adding(edit), words, ways=("merge patch",))
+        answer = vote_of(ANA, question, answer=value)
+        await refused(court, ANA, question, adding(answer), words, ways=("merge patch",))
+
+
+async def test_G1_what_can_be_seen_is_taken_in_edits_and_answers(court: Court) -> None:
+    """Lines, tabs, quotes, backslashes and words in any script stand in edits and answers as they were given."""
+    text = (
+        'two\nlines\tand "quotes" \\u202e \\x1b C:\\new '
+        "\u00fc\u4f60\u597d\u3000\u0939\u093f \U0001f7e2 \u2764\ufe0f 5\u00a0\u20ac \u2013 \U0001fae8"
+    )
+    request, question = await court.ask(), await court.ask(a_spec(kind=Kind.QUESTION))
+    for asked, entry in (
+        (request, vote_of(ANA, request, argumentsPatch={"amount": {text: [text]}})),
+        (question, vote_of(ANA, question, answer=text)),
+    ):
+        await court.vote(ANA, asked, entry)
+        assert (await court.look(asked))["status"]["decisions"] == [entry]
+
+
 async def test_D3_an_edit_needs_its_own_verb(court: Court) -> None:
     """C1, D3: approving does not include editing."""
     only = Person("amy@example.com", ("support-leads",), ("hitl-test-approves-only", "hitl-test-writes-anything"))
