@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from approvals.asked import DIGEST, a_note, a_request, at, noted, voted, written
-from hitl.approvals.conditions import CancelReason, ExpiryReason, outcome
+from hitl.approvals.conditions import LONGEST_MESSAGE, CancelReason, ExpiryReason, outcome
 from hitl.approvals.requests import ApprovalRequest, DecisionKind, Kind, RequestStatus, State
 from hitl.approvals.settle import (
     Outcome,
@@ -432,3 +432,36 @@ def test_an_empty_status_settles_like_a_written_one() -> None:
     """On a cluster a new request has no status yet; what it becomes does not depend on that."""
     empty, first = a_request(RequestStatus()), settled(a_request(), 1)
     assert settle(empty, at(900)).message == settle(first, at(900)).message
+
+
+@pytest.mark.parametrize("text", ["é", "no "])
+def test_I13_a_crowd_that_denies_at_length_still_ends_it(text: str) -> None:
+    """I13: 32 denials of 2000 characters, under names of 512, make a message that the CRD takes; each is heard of."""
+    request = a_request(denials_to_end=32, requirements=(Requirement("all", approvals=10),))
+    names = [f"reviewer-{n:02d}@{'x' * 500}" for n in range(32)]
+    for name in names:
+        request = voted(request, name, DecisionKind.DENIED, reason=text * (2000 // len(text)))
+    found = settle(request, at(60))
+    assert found.outcome is Outcome.DENIED
+    assert len(found.message) < 24_000 < LONGEST_MESSAGE
+    assert all(f"{name}: " in found.message for name in names)
+
+
+def test_I13_no_outcome_has_a_message_that_cannot_be_stored() -> None:
+    """I13: whatever an outcome's message is made of, it is cut where the CRD would refuse it."""
+    status = cancel(a_request(), at(5), CancelReason.WITHDRAWN, "x" * 50_000)
+    assert len(status.conditions[-1].message) == LONGEST_MESSAGE
+    assert status.conditions[-1].message.endswith("x…")
+
+
+def test_D5_an_approved_call_carries_the_edit_that_the_spec_s_people_made() -> None:
+    """D5: requirements that were shrunk in the status do not make one person's edit the call that was approved."""
+    request = voted(a_request(requirements=(Requirement("two", approvals=2),)), "ana", when=20)
+    request = voted(request, "bo", when=30)
+    request = written(request, approve_unheld(request, at(40)))
+    edited = replace(request.status.decisions[0], arguments_patch={"amount": 1})
+    forged = replace(
+        request.status, decisions=(edited, *request.status.decisions[1:]), requirements=(Requirement("anyone"),)
+    )
+    found = settle(replace(request, status=forged), at(50))
+    assert (found.outcome, found.edit) == (Outcome.APPROVED, None)

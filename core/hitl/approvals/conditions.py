@@ -40,6 +40,9 @@ REQUIREMENTS_MET = "RequirementsMet"
 DENIED_BY_REVIEWER = "DeniedByReviewer"
 RELEASED = "Released"
 
+# Characters of a condition's message, as the CRD has it. What is too long could not be written, and nothing would end.
+LONGEST_MESSAGE = 32_768
+
 OUTCOMES = (State.APPROVED, State.DENIED, State.EXPIRED, State.CANCELLED, State.CONSUMED)
 
 
@@ -57,12 +60,23 @@ def state_of(conditions: Iterable[Condition]) -> State:
     return State.PENDING
 
 
+def condition_of(state: State, reason: str, message: str, now: datetime) -> Condition:
+    """The condition by which a request reaches `state`; a message that nobody could store is cut."""
+    text = message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"
+    return Condition(state.value, "True", reason, text, now)
+
+
 def with_outcome(status: RequestStatus, state: State, reason: str, message: str, now: datetime) -> RequestStatus:
     """The status with one more outcome. Whether it may be written is for `transitions.guard` to say."""
-    conditions = (*status.conditions, Condition(state.value, "True", reason, message, now))
+    return with_condition(status, condition_of(state, reason, message, now))
+
+
+def with_condition(status: RequestStatus, reached: Condition) -> RequestStatus:
+    """As `with_outcome`."""
+    conditions = (*status.conditions, reached)
     return replace(
         status,
         conditions=conditions,
         state=state_of(conditions),
-        resolved_time=status.resolved_time or now,
+        resolved_time=status.resolved_time or reached.last_transition_time,
     )

@@ -41,6 +41,10 @@ __all__ = [
     "settle",
 ]
 
+# Characters of a reason in a denial's message; whole it stands in the decision. 32 of them, each behind a name of 512,
+# make some 23 000 characters, and 32 768 can be stored (`conditions.LONGEST_MESSAGE`).
+_QUOTED = 200
+
 
 def settle(request: ApprovalRequest, now: datetime, *, release_window: int = 300) -> Settlement:
     """Where `request` stands at `now`.
@@ -231,7 +235,8 @@ def _settle_approved(request: ApprovalRequest, now: datetime, release_window: in
     condition = outcome(status.conditions, State.APPROVED)
     assert condition is not None, "the state follows from this condition"
     rows = _progress(request, status)
-    counted = tally(request, requirements_in_force(request))
+    # By what was asked, not by what the status says was asked: a hub's token writes the one, nobody the other.
+    counted = tally(request, in_force(request, now).requirements)
     standing = Settlement(Outcome.APPROVED, None, condition.reason, condition.message, rows, counted.edit)
     if request.spec.kind is not Kind.TOOL_CALL:
         return standing
@@ -296,4 +301,6 @@ def _count(rows: tuple[Progress, ...]) -> str:
 
 
 def _quoted(reason: str) -> str:
+    if len(reason) > _QUOTED:
+        reason = f"{reason[:_QUOTED]}…"
     return f': "{reason}"' if reason else ""
