@@ -162,3 +162,11 @@ class StoreUnavailable(StoreError):
 
     Nothing was half-written. After a failed write only reading again tells whether it was taken.
     """
+
+
+class Unreadable(StoreUnavailable):
+    """The request is there, and is none that this release can read: nothing in it counts, and it can only be ended."""
+
+
+class TooLarge(StoreUnavailable):
+    """An answer is larger than what is read at once; ask for less."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from hitl.errors import ApiError, StoreUnavailable
+from hitl.errors import ApiError, InvalidInput, StoreUnavailable
 from hitl.kube.access import Access, Impersonation
 from hitl.kube.api import KubeAPI
 from hitl.kube.credentials import TokenFile
@@ -288,3 +288,29 @@ def test_paths_are_those_of_the_api() -> None:
     assert path_of("v1", "pods", "shop", "a/../b") == "/api/v1/namespaces/shop/pods/a%2F..%2Fb"
     with pytest.raises(ValueError, match="needs a name"):
         path_of("v1", "pods", "shop", "..")
+
+
+async def test_what_has_no_json_form_is_refused_in_words() -> None:
+    """A whole number of more than 64 bits: the error says what was to be written, and what to do."""
+
+    async def handler(_: web.Request) -> web.Response:
+        raise AssertionError("nothing is sent")
+
+    async with serving(handler) as access, KubeAPI.open(access) as api:
+        with pytest.raises(InvalidInput, match=r"PATCH .*/a: .* has no JSON form .*64-bit.*as text"):
+            await api.merge_patch(f"{PATH}/a", {"data": {"amount": 10**25}})
+
+
+async def test_I13_of_large_objects_fewer_are_asked_for_at_once() -> None:
+    """I13: a page that is more than is read at once is asked for again with fewer items, down to a single one."""
+    limits: list[int] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        limit = int(request.query["limit"])
+        limits.append(limit)
+        return answer(a_page(7, *[an_object("a", 7, text="x" * (3 << 20))] * min(limit, 30)))
+
+    async with serving(handler) as access, KubeAPI.open(access) as api:
+        page = await api.list_page(PATH, limit=500)
+    assert limits == [500, 125, 31, 7]
+    assert len(page["items"]) == 7

@@ -62,11 +62,11 @@ TABLES: dict[str, tuple[Shape[Any], set[str]]] = {
     "spec.escalation[]": (shapes._ESCALATION, set()),
     "status": (shapes.STATUS, set()),
     "status.requirements[]": (shapes._REQUIREMENT, set()),
-    "status.decisions[]": (shapes._DECISION, {"time"}),
+    "status.decisions[]": (shapes.DECISION, {"time"}),
     "status.decisions[].proof": (shapes._PROOF, set()),
-    "status.notes[]": (shapes._NOTE, {"time", "proof"}),
+    "status.notes[]": (shapes.NOTE, {"time", "proof"}),
     "status.verified[]": (shapes._VERIFIED, set()),
-    "status.conditions[]": (shapes._CONDITION, set()),
+    "status.conditions[]": (shapes.CONDITION, set()),
 }
 
 

@@ -99,6 +99,7 @@ class Decision:
         answer: of a Question.
         proof: see `Proof`.
         time: when the store took it; stamped by the store, never by the reviewer.
+        unreadable: what of the stored entry could not be read; such a one never counts. Empty: all was read.
     """
 
     reviewer: str
@@ -112,11 +113,15 @@ class Decision:
     answer: Any = None
     proof: Proof | None = None
     time: datetime | None = None
+    unreadable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A reviewer's append-only remark: more time, more people, or feedback. `n` counts 1–8 per reviewer."""
+    """A reviewer's append-only remark: more time, more people, or feedback. `n` counts 1–8 per reviewer.
+
+    `unreadable`: as in a decision.
+    """
 
     reviewer: str
     n: int
@@ -127,6 +132,7 @@ class Note:
     category: Category | None = None
     time: datetime | None = None
     proof: Proof | None = None
+    unreadable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

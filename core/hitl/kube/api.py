@@ -9,9 +9,9 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, Self
 
-import orjson
-
+from hitl.errors import TooLarge
 from hitl.kube.access import Access
+from hitl.kube.parsing import parse_answer
 from hitl.kube.transport import Transport
 
 JSON: Final = "application/json"
@@ -37,7 +37,8 @@ class KubeAPI:
     """Calls of the Kubernetes API. Make it with `open`; it belongs to the loop it was opened on.
 
     Every call raises StoreUnavailable where the server cannot be reached, does not answer within `deadline` seconds,
-    answers 5xx, or 429 until then; and ApiError for every other status from 400 on. Paths: `hitl.kube.paths.path_of`.
+    answers 5xx, or 429 until then; ApiError for every other status from 400 on; and InvalidInput for a body that has no
+    JSON form. Paths: `hitl.kube.paths.path_of`.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -189,15 +190,21 @@ class KubeAPI:
         Args:
             path: of the collection.
             params: selectors, or a resourceVersion.
-            limit: items in it at most.
+            limit: items in it at most; fewer where so many of them are more than is read at once.
             after: the ``continue`` of the page before; ApiError 410 once that is too old (some five minutes).
             accept: see `LIST_METADATA`.
             deadline: seconds.
         """
-        query = {**(params or {}), "limit": str(limit)}
-        if after:
-            query["continue"] = after
-        return await self._transport.call("GET", path, query, accept=accept, deadline=deadline)
+        while True:
+            query = {**(params or {}), "limit": str(limit)}
+            if after:
+                query["continue"] = after
+            try:
+                return await self._transport.call("GET", path, query, accept=accept, deadline=deadline)
+            except TooLarge:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // 4)
 
     async def list(
         self, path: str, params: Params | None = None, *, limit: int = 500, accept: str = JSON
@@ -247,7 +254,7 @@ class KubeAPI:
         lines = self._transport.lines(path, query, accept=accept, idle=timeout + WATCH_GRACE if idle is None else idle)
         async with aclosing(lines):
             async for line in lines:
-                event = orjson.loads(line)
+                event = parse_answer(line)
                 if event["type"] == "ERROR":
                     raise self._transport.refusal(event["object"], path)
                 yield event["type"], event["object"]

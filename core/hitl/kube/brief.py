@@ -108,7 +108,7 @@ class BriefTransport(Transport):
         while chunk := response.read(_CHUNK):
             found += chunk if unpacked is None else unpacked.decompress(chunk, LARGEST_ANSWER)
             if len(found) > LARGEST_ANSWER or (unpacked is not None and unpacked.unconsumed_tail):
-                raise self._unavailable(call, f"answered more than {LARGEST_ANSWER >> 20} MiB; ask for fewer at once")
+                raise self._too_large(call)
         return bytes(found)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from hitl.policy.durations import parse_duration
@@ -102,36 +103,51 @@ def _seconds_in(value: Any) -> int:
 def _check_integer(value: Any, least: int | None, most: int | None) -> int:
     if type(value) is not int:
         raise Misfit(f"is {shown(value)}, wanted a whole number")
-    if (least is not None and value < least) or (most is not None and value > most) or abs(value) >= 1 << 63:
+    is_stored = -(1 << 63) <= value < 1 << 63
+    if not is_stored or (least is not None and value < least) or (most is not None and value > most):
         wanted = f"{'…' if least is None else least} to {'…' if most is None else most}"
         raise Misfit(f"is {shown(value)}, wanted {wanted}")
     return value
 
 
-def _json(value: Any, depth: int = 0) -> Any:
-    """A copy made of plain JSON values; Misfit for what JSON cannot carry unchanged."""
+def _exact_integer(value: int) -> int:
+    return _check_integer(value, None, None)
+
+
+def _served_integer(value: int) -> int | float:
+    """To an API server a whole number of more than 64 bits is a float, and it writes one out with all its digits."""
+    if -(1 << 63) <= value < 1 << 63:
+        return value
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise Misfit(f"is a number of {value.bit_length()} bits, which nobody can store") from error
+
+
+def _json(value: Any, whole: Callable[[int], int | float], depth: int = 0) -> Any:
+    """A copy made of plain JSON values; Misfit for what JSON cannot carry. whole: what a whole number becomes."""
     if depth > _DEEPEST:
         raise Misfit(f"is nested deeper than {_DEEPEST} levels")
     match value:
         case None | bool() | str():
             return value
         case int():
-            return _check_integer(value, None, None)
+            return whole(value)
         case float():
             if not math.isfinite(value):
                 raise Misfit(f"is {value}, which is not JSON")
             return value
         case list():
-            return [_inside(f"[{at}]", _json, item, depth + 1) for at, item in enumerate(value)]
+            return [_inside(f"[{at}]", _json, item, whole, depth + 1) for at, item in enumerate(value)]
         case Mapping():
-            return {_text(key): _inside(f".{key}", _json, item, depth + 1) for key, item in value.items()}
+            return {_text(key): _inside(f".{key}", _json, item, whole, depth + 1) for key, item in value.items()}
     raise Misfit(f"is {shown(value)}, which is not JSON")
 
 
-def _json_object(value: Any) -> dict[str, Any]:
+def _json_object(value: Any, whole: Callable[[int], int | float]) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise Misfit(f"is {shown(value)}, wanted an object")
-    copy: dict[str, Any] = _json(value)
+    copy: dict[str, Any] = _json(value, whole)
     return copy
 
 
@@ -152,8 +168,10 @@ TEXT: Final = Codec(_text, _text)
 BOOLEAN: Final = Codec(_boolean, _boolean)
 TIME: Final = Codec(_time_out, _time_in)
 SECONDS: Final = Codec(_seconds_out, _seconds_in)
-JSON: Final = Codec(_json, _json)
-JSON_OBJECT: Final = Codec(_json_object, _json_object)
+# What people write freely. Writing refuses a whole number that a store would bend; reading takes any finite number, as
+# the store made it, so that nobody's number makes unreadable what it stands in.
+JSON: Final = Codec(partial(_json, whole=_exact_integer), partial(_json, whole=_served_integer))
+JSON_OBJECT: Final = Codec(partial(_json_object, whole=_exact_integer), partial(_json_object, whole=_served_integer))
 TEXT_MAP: Final = Codec(_text_map, _text_map)
 
 

@@ -39,6 +39,7 @@ from hitl.kube.shapes import Field, Shape
 from hitl.policy.verdicts import EscalationStep, Factor, OnTimeout, PolicyRef, Reason, Requirement, SecondFactor
 
 _LONGEST_TIMEOUT = 7 * 86_400
+_READ_ONLY = frozenset({"unreadable"})
 
 _REQUIREMENT = Shape(
     Requirement,
@@ -91,7 +92,7 @@ _PROOF = Shape(
     Field("factors", "factors", many(TEXT)),
     Field("time", "time", TIME),
 )
-_DECISION = Shape(
+DECISION: Final = Shape(
     Decision,
     Field("reviewer", "reviewer", TEXT),
     Field("decision", "decision", enum(DecisionKind)),
@@ -104,8 +105,9 @@ _DECISION = Shape(
     Field("answer", "answer", optional(JSON)),
     Field("proof", "proof", optional(_PROOF.codec)),
     Field("time", "time", optional(TIME)),
+    unspelled=_READ_ONLY,
 )
-_NOTE = Shape(
+NOTE: Final = Shape(
     Note,
     Field("reviewer", "reviewer", TEXT),
     Field("n", "n", integer(1, 8)),
@@ -116,6 +118,7 @@ _NOTE = Shape(
     Field("category", "category", optional(enum(Category))),
     Field("time", "time", optional(TIME)),
     Field("proof", "proof", optional(_PROOF.codec)),
+    unspelled=_READ_ONLY,
 )
 _VERIFIED = Shape(
     Verified,
@@ -126,7 +129,7 @@ _VERIFIED = Shape(
     Field("refused", "refused", TEXT),
     Field("note", "note", integer(0, 8)),
 )
-_CONDITION = Shape(
+CONDITION: Final = Shape(
     Condition,
     Field("type", "type", TEXT),
     Field("status", "status", choice("True", "False", "Unknown")),
@@ -187,10 +190,10 @@ STATUS: Final = Shape(
     Field("state", "state", enum(State), always=True),
     Field("expirationTime", "expiration_time", optional(TIME)),
     Field("requirements", "requirements", many(_REQUIREMENT.codec)),
-    Field("decisions", "decisions", many(_DECISION.codec)),
-    Field("notes", "notes", many(_NOTE.codec)),
+    Field("decisions", "decisions", many(DECISION.codec)),
+    Field("notes", "notes", many(NOTE.codec)),
     Field("verified", "verified", many(_VERIFIED.codec)),
-    Field("conditions", "conditions", many(_CONDITION.codec)),
+    Field("conditions", "conditions", many(CONDITION.codec)),
     Field("rounds", "rounds", integer()),
     Field("escalated", "escalated", integer()),
     Field("notesApplied", "notes_applied", integer()),

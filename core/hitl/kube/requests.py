@@ -3,17 +3,27 @@
 Times are RFC 3339 in UTC with microseconds, durations ``15m``. Writing and reading are each other's inverse.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import orjson
 
-from hitl.approvals.requests import ApprovalRequest, RequestSpec, RequestStatus
+from hitl.approvals.requests import (
+    ApprovalRequest,
+    Decision,
+    DecisionKind,
+    Note,
+    NoteType,
+    RequestSpec,
+    RequestStatus,
+)
 from hitl.errors import InvalidInput
-from hitl.kube.codecs import TEXT, TEXT_MAP, TIME, Misfit, shown
-from hitl.kube.request_shapes import SPEC, STATUS
+from hitl.kube.codecs import TEXT, TEXT_MAP, TIME, Codec, Misfit, integer, many, shown
+from hitl.kube.request_shapes import DECISION, NOTE, SPEC, STATUS
 from hitl.kube.shapes import Field, Shape
+from hitl.policy.escaping import as_plain
 from hitl.policy.strict_json import parse_json
 
 API_VERSION: Final = "hitl.dev/v1alpha1"
@@ -35,6 +45,10 @@ _NOT_OURS = frozenset(
 
 # What a request carries of an API server's metadata, whatever else a newer one adds.
 _OURS = ("namespace", "name", "uid", "resourceVersion", "creationTimestamp", "labels")
+
+# What people write into a status, each his own entry.
+_PEOPLE_S = ("decisions", "notes")
+_LONGEST_WHY = 300  # characters
 
 _MANIFEST = Shape(
     ApprovalRequest,
@@ -77,13 +91,25 @@ def manifest_to_request(manifest: Mapping[str, Any]) -> ApprovalRequest:
 def served_request(found: Mapping[str, Any]) -> ApprovalRequest:
     """The request in an object as an API server hands it out; metadata that we do not know is passed over.
 
+    A decision or note that cannot be read stands there as one that says so (`unreadable`) and never counts: what one
+    person wrote keeps nobody from reading the rest, or from ending the request (I13).
+
     Raises:
-        InvalidInput: a field of spec or status unknown, missing or of the wrong type, with its path.
+        InvalidInput: a field of spec, or of the hub's part of the status, unknown, missing or of the wrong type.
     """
     metadata = found["metadata"]
     parts: dict[str, Any] = {key: found[key] for key in ("spec", "status") if key in found}
     parts["metadata"] = {key: metadata[key] for key in _OURS if key in metadata}
-    return _read(_MANIFEST, parts, "")
+    try:
+        return _MANIFEST.read(parts)
+    except Misfit as misfit:
+        if not isinstance(status := parts.get("status"), Mapping):
+            raise InvalidInput(str(misfit)) from misfit
+    ours = {key: value for key, value in status.items() if key not in _PEOPLE_S}
+    request = _read(_MANIFEST, {**parts, "status": ours}, "")
+    decisions = _each_read(status, "decisions", DECISION, _unread_decision)
+    notes = _each_read(status, "notes", NOTE, _unread_note)
+    return replace(request, status=replace(request.status, decisions=decisions, notes=notes))
 
 
 def spec_to_json(spec: RequestSpec) -> bytes:
@@ -122,6 +148,36 @@ def stored_request(metadata: Mapping[str, Any], spec: str, status: str) -> Appro
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"not JSON: {error}") from error
     return _read(_MANIFEST, parts, "")
+
+
+def _each_read(
+    status: Mapping[str, Any], part: str, shape: Shape[T], instead: Callable[[Mapping[str, Any], str], T]
+) -> tuple[T, ...]:
+    """What people wrote in one part of a status, each entry by itself; `instead` of one that cannot be read."""
+
+    def read(entry: Any) -> T:
+        try:
+            return shape.read(entry)
+        except Misfit as misfit:
+            if not isinstance(entry, Mapping):
+                raise
+            return instead(entry, as_plain(str(misfit))[:_LONGEST_WHY])
+
+    try:
+        return many(Codec(shape.write, read)).read(status.get(part, []))
+    except Misfit as misfit:
+        raise InvalidInput(str(misfit.under(f".status.{part}"))) from misfit
+
+
+def _unread_decision(entry: Mapping[str, Any], why: str) -> Decision:
+    said = next((kind for kind in DecisionKind if kind == entry.get("decision")), DecisionKind.DENIED)
+    # Without digest and uid it answers nothing: nobody can count it, also who overlooks the rest.
+    return Decision(TEXT.read(entry.get("reviewer")), said, digest="", request_uid="", unreadable=why)
+
+
+def _unread_note(entry: Mapping[str, Any], why: str) -> Note:
+    reviewer, number = TEXT.read(entry.get("reviewer")), integer(1, 8).read(entry.get("n"))
+    return Note(reviewer, number, request_uid="", type=NoteType.FEEDBACK, unreadable=why)
 
 
 def _written(shape: Shape[T], value: T, path: str) -> dict[str, Any]:

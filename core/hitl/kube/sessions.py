@@ -97,7 +97,7 @@ class SessionTransport(Transport):
         async for chunk in response.content.iter_any():
             found += chunk
             if len(found) > LARGEST_ANSWER:
-                raise self._unavailable(call, f"answered more than {LARGEST_ANSWER >> 20} MiB; ask for fewer at once")
+                raise self._too_large(call)
         return bytes(found)
 
 

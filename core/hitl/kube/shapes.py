@@ -37,12 +37,16 @@ class Field:
 
 
 class Shape(Generic[T]):
-    """The table of one class; itself a codec. Refuses at import to leave an attribute out."""
+    """The table of one class; itself a codec. Refuses at import to leave an attribute out.
 
-    def __init__(self, made: type[T], *fields: Field) -> None:
+    unspelled: attributes that are never written, and not what was written.
+    """
+
+    def __init__(self, made: type[T], *fields: Field, unspelled: frozenset[str] = frozenset()) -> None:
         self._made = made
         defaults = {each.name: _default_of(each) for each in dataclasses.fields(made)}  # type: ignore[arg-type]  # T is always a dataclass
-        assert sorted(defaults) == sorted(field.attribute for field in fields), f"the table of {made.__name__} has gaps"
+        spelled = sorted(defaults.keys() - unspelled)
+        assert spelled == sorted(field.attribute for field in fields), f"the table of {made.__name__} has gaps"
         self._lines: list[tuple[str, str, str, Codec[Any], Any, bool]] = []
         self._known: dict[str, dict[str, None]] = {"": {}}  # keys of each group, in the order of the table
         for field in fields:

@@ -16,10 +16,11 @@ from typing import Any, Final
 
 import orjson
 
-from hitl.errors import ApiError, HitlError, StoreUnavailable
+from hitl.errors import ApiError, HitlError, InvalidInput, StoreUnavailable, TooLarge
 from hitl.kube.access import Access
+from hitl.kube.parsing import parse_answer
 
-# Bytes. A page of 500 requests at their largest is 13 MB.
+# Bytes. One object has up to 1.5 MiB in etcd; of a page that is larger fewer are asked for (`KubeAPI.list_page`).
 LARGEST_ANSWER: Final = 64 << 20
 # Seconds to connect at most, also where a call may take longer.
 CONNECT: Final = 5.0
@@ -64,8 +65,11 @@ class Transport(ABC):
 
         POST and PATCH are never sent twice, but for 429, which says that nothing was done. PUT and DELETE are bound to
         a version or uid: sent a second time on a new connection they do nothing.
+
+        Raises:
+            InvalidInput: `body` has no JSON form, e.g. a whole number of more than 64 bits.
         """
-        document = None if body is None else orjson.dumps(body)
+        document = None if body is None else _dumped(body, method, path)
         call = Call(method, path, params, document, content, accept)
         seconds = self._deadline if deadline is None else deadline
         try:
@@ -126,7 +130,7 @@ class Transport(ABC):
 
     def _parsed(self, answer: bytes, call: "Call") -> dict[str, Any]:
         try:
-            parsed = orjson.loads(answer)
+            parsed = parse_answer(answer)
         except orjson.JSONDecodeError:
             parsed = None
         if not isinstance(parsed, dict):
@@ -139,6 +143,10 @@ class Transport(ABC):
         except orjson.JSONDecodeError:
             status = {"message": answer[:500].decode("utf-8", "replace").strip()}
         return self._meaning({**(status if isinstance(status, dict) else {}), "code": code}, call)
+
+    def _too_large(self, call: "Call") -> TooLarge:
+        text = f"the API server {self._access.server} answered more than {LARGEST_ANSWER >> 20} MiB ({call.path})"
+        return TooLarge(f"{text}; ask for fewer at once")
 
     def _unavailable(self, call: "Call", what: str) -> StoreUnavailable:
         reading = call.method == "GET"
@@ -172,6 +180,15 @@ class Answer:
     body: bytes
     date: str = ""
     retry_after: str = ""
+
+
+def _dumped(body: Any, method: str, path: str) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput(
+            f"{method} {path}: what is to be written has no JSON form ({error}); write numbers beyond 64 bits as text"
+        ) from error
 
 
 def _seconds_to_wait(retry_after: str) -> float:

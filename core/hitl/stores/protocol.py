@@ -1,10 +1,11 @@
 """What every store of approval requests promises. `tests/stores/contract` checks each promise on each store."""
 
 from collections.abc import AsyncIterable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self, TypeAlias
 
-from hitl.approvals.requests import ApprovalRequest, Decision, Note, RequestSpec, RequestStatus
+from hitl.approvals.requests import ApprovalRequest, Condition, Decision, Note, RequestSpec, RequestStatus, State
 
 Known: TypeAlias = Callable[[str, str, str], bool]
 
@@ -22,6 +23,32 @@ class Watch(AsyncIterable[ApprovalRequest], Protocol):
     async def aclose(self) -> None:
         """End it; whoever waits for its next change gets the end of the stream. Twice does no harm."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A request in the store that this release cannot read, as much of it as stands there whatever is written in it.
+
+    Attributes:
+        state: as its conditions say.
+        ended: the one by which it ended; None: it is open.
+        ends: when its time is up, at most 7 days after it was made.
+        why: what could not be read.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    state: State
+    ended: Condition | None
+    ends: datetime
+    why: str
+
+    @property
+    def handle(self) -> str:
+        """``namespace/name``."""
+        return f"{self.namespace}/{self.name}"
 
 
 class RequestReader(Protocol):
@@ -78,6 +105,21 @@ class ApprovalStore(RequestReader, Protocol):
 
     async def denied_since(self, namespace: str, workload: str, since: datetime) -> list[ApprovalRequest]:
         """One workload's requests that became Denied at or after `since`, oldest denial first: for cooldown (B4)."""
+        ...
+
+
+class EndingStore(Protocol):
+    """For what can be neither read nor judged: the operator may end a request whatever stands in it (I13)."""
+
+    async def end(self, namespace: str, name: str, ended: Condition) -> bool:
+        """Write this outcome (Expired or Cancelled), state and time, and nothing else; nothing else is even read.
+
+        Returns:
+            False where it has ended already, or was approved after all: NotDecided is said of what is pending.
+
+        Raises:
+            HitlError: NotFound; Conflict: somebody wrote meanwhile; all else: it stands there as it did.
+        """
         ...
 
 

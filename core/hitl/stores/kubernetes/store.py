@@ -10,17 +10,17 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from hitl.approvals.conditions import outcome
-from hitl.approvals.requests import ApprovalRequest, Decision, Note, RequestSpec, RequestStatus, State
+from hitl.approvals.requests import ApprovalRequest, Condition, Decision, Note, RequestSpec, RequestStatus, State
 from hitl.approvals.transitions import guard, guard_opening
-from hitl.errors import ApiError, Conflict, InvalidInput, NotFound, StoreUnavailable
+from hitl.errors import ApiError, Conflict, InvalidInput, NotFound, Unreadable
 from hitl.kube.access import Access
 from hitl.kube.api import WATCH_TIMEOUT, KubeAPI
 from hitl.kube.following import is_newer
 from hitl.stores.kubernetes.changes import ChangeWatch, Deleted, Feed
-from hitl.stores.kubernetes.objects import new_object, path_to, request_of, status_patch
+from hitl.stores.kubernetes.objects import ending_patch, new_object, path_to, request_of, status_patch, unread_of
 from hitl.stores.kubernetes.refusals import of_creating, of_reading, of_writing
 from hitl.stores.kubernetes.reviewing import Reviewer
-from hitl.stores.protocol import Known
+from hitl.stores.protocol import Known, Unread
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +34,12 @@ Found = list[ApprovalRequest]
 
 
 class KubernetesStore:
-    """`ApprovalStore` and `ReviewerStore` on one API server; belongs to the loop of its KubeAPI.
+    """`ApprovalStore`, `EndingStore` and `ReviewerStore` on one API server; belongs to the loop of its KubeAPI.
 
     Reads are live (quorum). A write is acknowledged when etcd has it. An opening is one create: the terms that a
     status would carry follow from the spec and the server's time until the operator writes some (`objects`).
-    A request in the store that this release cannot read is left out of lists and watches, with an error in the log;
-    `get` says what is wrong with it.
+    A request in the store that this release cannot read is left out of lists and watches, with an error in the log and
+    a word to `on_unread`; `get` says what is wrong with it (Unreadable), and `end` ends it.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class KubernetesStore:
         clock: Callable[[], datetime] | None = None,
         field_owner: str = "hitl-operator",
         on_deleted: Deleted | None = None,
+        on_unread: Callable[[Unread], None] | None = None,
         watch_timeout: int = WATCH_TIMEOUT,
         watch_idle: float | None = None,
     ) -> None:
@@ -61,6 +62,7 @@ class KubernetesStore:
             field_owner: under which the operator's writes stand in managedFields.
             on_deleted: told (handle, uid) of each request whose deletion a watch of this store sees; on the loop. One
                 that falls into a gap of the watch is not seen.
+            on_unread: told of each request that a list or watch found and that cannot be read; on the loop.
             watch_timeout: seconds that a watch's connection lives.
             watch_idle: seconds of silence after which it counts as dead; None: a little more than `watch_timeout`.
         """
@@ -68,6 +70,7 @@ class KubernetesStore:
         self._clock = clock
         self._field_owner = field_owner
         self._on_deleted = on_deleted
+        self._on_unread = on_unread
         self._watch_timeout = watch_timeout
         self._watch_idle = watch_idle
         self._reviewer = Reviewer(api, self.get, self._now)
@@ -96,12 +99,7 @@ class KubernetesStore:
             await watch.aclose()
 
     async def get(self, namespace: str, name: str) -> ApprovalRequest:
-        await self._anchored()
-        try:
-            found = await self._api.get(path_to(namespace, name))
-        except ApiError as error:
-            raise of_reading(error, namespace, name) from error
-        return self._taken(found)
+        return self._taken(await self._found(namespace, name))
 
     async def list(self, namespace: str | None = None, *, pending_only: bool = False) -> Found:
         # Pending first: what is approved between the two looks is in both, and none is in neither.
@@ -133,7 +131,7 @@ class KubernetesStore:
             timeout=self._watch_timeout,
             idle=self._watch_idle,
         )
-        watch = ChangeWatch(feed, read=_readable, known=known)
+        watch = ChangeWatch(feed, read=self._readable, known=known)
         self._watches.add(watch)
         return watch
 
@@ -161,6 +159,18 @@ class KubernetesStore:
                 await self._unchanged(request)  # says Conflict, or NotFound where another has the name
             raise of_writing(error, request.namespace, request.name) from error
         return self._taken(found, is_current=True)
+
+    async def end(self, namespace: str, name: str, ended: Condition) -> bool:
+        """As `EndingStore.end`."""
+        found = await self._found(namespace, name)
+        patch = ending_patch(found, ended)
+        if patch is None:
+            return False
+        try:
+            await self._api.merge_patch(path_to(namespace, name, status=True), patch, field_manager=self._field_owner)
+        except ApiError as error:
+            raise of_writing(error, namespace, name) from error
+        return True
 
     async def delete(self, request: ApprovalRequest) -> None:
         await self._anchored()
@@ -210,6 +220,13 @@ class KubernetesStore:
                 if not start.done():
                     start.set_result(version)
 
+    async def _found(self, namespace: str, name: str) -> dict[str, Any]:
+        await self._anchored()
+        try:
+            return await self._api.get(path_to(namespace, name))
+        except ApiError as error:
+            raise of_reading(error, namespace, name) from error
+
     async def _all(self, namespace: str | None, selector: str) -> AsyncIterator[ApprovalRequest]:
         await self._anchored()
         after = ""
@@ -223,7 +240,7 @@ class KubernetesStore:
             for number, found in enumerate(page.pop("items", None) or ()):
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
-                if (request := _readable(found)) is not None:
+                if (request := self._readable(found)) is not None:
                     yield request
             after = page["metadata"].get("continue", "")
             if not after:
@@ -246,7 +263,16 @@ class KubernetesStore:
         try:
             return request_of(found)
         except InvalidInput as error:
-            raise StoreUnavailable(_unreadable(found, error)) from error
+            raise Unreadable(_unreadable(found, error)) from error
+
+    def _readable(self, found: Mapping[str, Any]) -> ApprovalRequest | None:
+        try:
+            return request_of(found)
+        except InvalidInput as error:
+            _log.error("%s", _unreadable(found, error))
+            if self._on_unread is not None:
+                self._on_unread(unread_of(found, str(error)))
+            return None
 
     def _saw(self, version: str, *, is_current: bool) -> None:
         """Remember the newest version; one that was read may be old, one just written or listed is the present."""
@@ -263,19 +289,11 @@ class KubernetesStore:
         return self._api.server_time() or datetime.now(UTC)
 
 
-def _readable(found: Mapping[str, Any]) -> ApprovalRequest | None:
-    try:
-        return request_of(found)
-    except InvalidInput as error:
-        _log.error("%s", _unreadable(found, error))
-        return None
-
-
 def _unreadable(found: Mapping[str, Any], error: InvalidInput) -> str:
     metadata = found["metadata"]
     return (
         f"approval request {metadata['namespace']}/{metadata['name']} cannot be read by this release of hitl "
-        f"({error}); it is left alone. Use the release that made it"
+        f"({error}); nothing in it counts, and it ends with its time. Use the release that made it"
     )
 
 
