@@ -34,6 +34,7 @@ class Cause(StrEnum):
     BARRED = "barred"
     TWICE = "twice"
     EDIT = "edit"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,22 @@ def test_I5_notes_are_append_only_and_at_most_eight_for_each_person() -> None:
     assert len(with_note(request, a_note("bo", 1, NoteType.FEEDBACK, reason="hm"), at(20)).notes) == 9
 
 
+def test_I13_twins_that_a_store_took_in_do_not_keep_the_hub_from_writing() -> None:
+    """I13: an API server folds names more coarsely, so notes of ünal and Ünal may both stand there; what is added is
+    judged, not what stands there: the hub writes on, and a third one of that number is refused.
+    """
+    twins = tuple(a_note(name, at_least, time=at(5)) for name in ("ünal", "Ünal") for at_least in (1, 2))
+    request = a_request(replace(RequestStatus(), notes=twins))
+    request = written(
+        request, with_verified(request, [Verified("ünal", note=1), Verified("Ünal", note=1, refused="x")])
+    )
+    request = voted(request, "bo", DecisionKind.DENIED, reason="no")
+    written(request, settle(request, at(40)).status)  # type: ignore[arg-type]
+    for more in ((a_note("ÜNAL", 2, time=at(6)),), (a_note("ÜNAL", 9, time=at(6)),), twins[:1]):
+        with pytest.raises(Refused, match="numbered 1 to 8"):
+            guard(request, replace(request.status, notes=(*request.status.notes, *more)))
+
+
 def test_I5_nothing_is_verified_once_an_outcome_is_written() -> None:
     """I5: a vote that nobody had judged when the request ended stays unjudged."""
     request = voted(DENIED_VOTES, "cy", verified=False)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from approvals.asked import a_note, a_request, at, noted, written
 from hitl.approvals.requests import ApprovalRequest, NoteType, RequestStatus, Verified
 from hitl.approvals.settle import settle
-from hitl.approvals.timeline import LONGEST, deadline_of, in_force
+from hitl.approvals.timeline import LONGEST, deadline_of, in_force, requirements_due
 from hitl.approvals.transitions import with_verified
 from hitl.errors import HitlError
 from hitl.policy.verdicts import EscalationStep, OnTimeout, Requirement
@@ -233,3 +233,28 @@ def test_it_does_not_matter_who_looks_how_often(
         assert in_force(watched, at(last)) == in_force(untouched, at(last))
     else:
         assert settle(untouched, at(last)).outcome == "Expired"
+
+
+def test_I5_B3_one_person_under_two_spellings_extends_once() -> None:
+    """I5, B3: of two notes of one number whose authors fold alike, as an API server may have both, the first counts."""
+    twins = (a_note("Ünal", 1, time=at(20)), a_note("ünal", 1, time=at(10)), a_note("ÜNAL", 2, time=at(30)))
+    words = tuple(Verified(note.reviewer, note=note.n) for note in twins)
+    request = a_request(RequestStatus(notes=twins, verified=words))
+    force = in_force(request, at(40))
+    assert (force.notes_applied, force.deadline) == (2, at(900 + 2 * 15 * 60))
+
+
+@given(
+    escalated=st.integers(0, 2), rounds=st.integers(0, 1), deadline=st.integers(1, 86_400), seconds=st.integers(0, 599)
+)
+def test_D5_what_is_due_follows_from_the_spec_and_the_clock_alone(
+    escalated: int, rounds: int, deadline: int, seconds: int
+) -> None:
+    """D5: counters and requirements that a hub's token could write widen nothing too early and shrink nothing."""
+    told = RequestStatus(
+        requirements=(Requirement("anyone"),), escalated=escalated, rounds=rounds, expiration_time=at(deadline)
+    )
+    request = a_request(told, requirements=(LEAD,), escalation=STEPS, on_timeout=OnTimeout.ESCALATE)
+    (due,) = requirements_due(request, at(seconds))
+    assert replace(due, any_of=()) == replace(LEAD, any_of=())
+    assert due.any_of == (("leads",) if seconds < 300 else ("leads", "oncall"))

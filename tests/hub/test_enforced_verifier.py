@@ -8,6 +8,7 @@ import pytest
 
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Note, NoteType, Proof, RequestStatus
 from hitl.kube.shipped import Shipped
+from hitl.policy.escaping import plain
 from hitl_operator.cluster.enforced import EnforcedVerifier
 from hitl_operator.standing import ENFORCEMENT_LOST, Alone, Lost
 from stores.asking import a_spec
@@ -140,3 +141,39 @@ async def test_I3_a_note_for_another_request_moves_nothing() -> None:
     assert judged is not None
     assert judged.cause == "other_request"
     assert judged.entry.note == 1
+
+
+async def test_I5_one_person_under_two_spellings_leaves_each_note_once() -> None:
+    """I5: of two notes of one number whose authors fold alike the first counts, and a later number by itself."""
+    first, second, third = (
+        Note(name, n, "uid-1", NoteType.EXTEND, minutes=60, time=AT + timedelta(seconds=after))
+        for name, n, after in (("ünal@example.com", 1, 0), ("Ünal@example.com", 1, 1), ("Ünal@example.com", 2, 2))
+    )
+    request = replace(a_request(), status=RequestStatus(notes=(second, first, third)))
+    verifier = EnforcedVerifier(Alone(), SHIPPED)
+    judged = [await verifier.judge_note(request, note) for note in (first, second, third)]
+    assert [each and each.cause for each in judged] == [None, "twice", None]
+
+
+async def test_I2_what_cannot_be_read_is_refused_in_words() -> None:
+    """I2: an entry of which something was not understood never counts, a denial neither, and people read why."""
+    request = a_request()
+    vote = a_vote(request, decision=DecisionKind.DENIED, unreadable="proof.time: is '+24:00'")
+    note = Note("ana@example.com", 1, request.uid, NoteType.ESCALATE, unreadable="mood: is not a known field")
+    verifier = EnforcedVerifier(Alone(), SHIPPED)
+    for judged in (await verifier.judge_decision(request, vote), await verifier.judge_note(request, note)):
+        assert judged is not None
+        assert judged.cause == "unreadable"
+        assert judged.entry.refused.startswith("what ana@example.com wrote cannot be read: ")
+
+
+async def test_I13_why_a_vote_does_not_count_can_always_be_stored() -> None:
+    """I13: names that a reviewer or an agent chose make the words neither longer nor other than the CRD takes them."""
+    patchable = tuple(f"/{'x' * 4000}{n}" for n in range(64))
+    request = replace(a_request(), spec=replace(a_request().spec, patchable=patchable))
+    judged = await EnforcedVerifier(Alone(), SHIPPED).judge_decision(
+        request, a_vote(request, arguments_patch={"\u202e\n": 1})
+    )
+    assert judged is not None
+    assert len(judged.entry.refused) <= 4096
+    assert plain(judged.entry.refused)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import rfc8785
 
-from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, RequestSpec
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, Note, RequestSpec
 from hitl.approvals.requirements import Approver, alternatives, approvers, barred, fill, requirements_of
 from hitl.errors import InvalidCall, InvalidDecision
 from hitl.policy.strict_json import MAX_DEPTH, parse_json, pointer
@@ -138,9 +138,9 @@ def unfit(request: ApprovalRequest, edit: Edit | None, digest: str, original_dig
     return ""
 
 
-def stored_at(decision: Decision) -> datetime:
-    """When the store took it. A vote without a time was stamped by no store: it comes last."""
-    return decision.time or datetime.max.replace(tzinfo=UTC)
+def stored_at(entry: Decision | Note) -> datetime:
+    """When the store took it. A vote or note without a time was stamped by no store: it comes last."""
+    return entry.time or datetime.max.replace(tzinfo=UTC)
 
 
 def _approvals(request: ApprovalRequest) -> Iterator[Decision]:

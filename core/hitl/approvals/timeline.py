@@ -4,12 +4,12 @@ Everything is replayed from the question, so it does not matter who looks, how o
 an hour after the deadline finds what a hub would have found on time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from hitl.approvals.escalation import steps_of, widen
 from hitl.approvals.requests import ApprovalRequest, Note, NoteType
-from hitl.approvals.requirements import requirements_of
+from hitl.approvals.requirements import fold, requirements_of
 from hitl.policy.verdicts import EscalationStep, OnTimeout, Requirement
 
 # No request stays open longer than this after it was made, whatever rounds and notes add (DESIGN 6).
@@ -48,16 +48,7 @@ def in_force(request: ApprovalRequest, now: datetime) -> InForce:
     """The terms at `now`. Nothing that was written is ever taken back: counters and deadline only grow."""
     spec, status = request.spec, request.status
     steps = steps_of(spec)
-    replay = _Replay(request, steps)
-    for note in _notes(request):
-        if note.time is None or note.time > now:
-            continue
-        replay.pass_to(note.time)
-        if replay.over:
-            break
-        replay.take(note)
-    replay.pass_to(now)
-
+    replay = _replayed(request, now)
     rounds = max(status.rounds, replay.rounds)
     notes_applied = max(status.notes_applied, replay.notes_applied)
     moved = (rounds, notes_applied) != (status.rounds, status.notes_applied)
@@ -77,6 +68,29 @@ def in_force(request: ApprovalRequest, now: datetime) -> InForce:
         expired=last and now >= deadline,
         next_change=min((ends, *(moment for moment in coming if now < moment < deadline))),
     )
+
+
+def requirements_due(request: ApprovalRequest, now: datetime) -> tuple[Requirement, ...]:
+    """What is asked at `now`: the spec's, widened by the steps that are due, whatever was written down of them.
+
+    The spec never changes; the hub's part of the status is written with a token that may be stolen (SECURITY D5).
+    """
+    asked = replace(request.status, expiration_time=None, rounds=0, notes_applied=0)
+    due = _replayed(replace(request, status=asked), now).escalated
+    return widen(requirements_of(request.spec), steps_of(request.spec)[:due])
+
+
+def _replayed(request: ApprovalRequest, now: datetime) -> "_Replay":
+    replay = _Replay(request, steps_of(request.spec))
+    for note in _notes(request):
+        if note.time is None or note.time > now:
+            continue
+        replay.pass_to(note.time)
+        if replay.over:
+            break
+        replay.take(note)
+    replay.pass_to(now)
+    return replay
 
 
 class _Replay:
@@ -132,11 +146,17 @@ def _latest(request: ApprovalRequest, moment: datetime) -> datetime:
 
 
 def _notes(request: ApprovalRequest) -> list[Note]:
-    """Notes that may move something and were verified, in the order in which the store took them."""
+    """Notes that may move something and were verified, in the order in which the store took them.
+
+    One person under two spellings of his name is one person: the second note of the same number moves nothing.
+    """
     counted = {(entry.reviewer, entry.note) for entry in request.status.verified if entry.note and not entry.refused}
     notes = [
         note
         for note in request.status.notes
         if note.type is not NoteType.FEEDBACK and (note.reviewer, note.n) in counted and note.time is not None
     ]
-    return sorted(notes, key=lambda note: (note.time, note.reviewer, note.n))
+    first: dict[tuple[str, int], Note] = {}
+    for note in sorted(notes, key=lambda note: (note.time, note.reviewer, note.n)):
+        first.setdefault((fold(note.reviewer), note.n), note)
+    return list(first.values())

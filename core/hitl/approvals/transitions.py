@@ -1,8 +1,9 @@
 """Which changes of a status may be written, for every writer (I5). Every store asks `guard` before it writes."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from hitl.approvals.conditions import OUTCOMES, outcome, state_of
 from hitl.approvals.requests import ApprovalRequest, NoteType, RequestStatus, State
@@ -19,6 +20,7 @@ _STEPS = {
     State.PENDING: {State.PENDING, State.APPROVED, State.DENIED, State.EXPIRED, State.CANCELLED, State.CONSUMED},
     State.APPROVED: {State.APPROVED, State.EXPIRED, State.CANCELLED, State.CONSUMED},
 }
+T = TypeVar("T")
 RESULTS = ("Succeeded", "Failed", "NotStarted")
 
 
@@ -62,13 +64,14 @@ def _check_votes(request: ApprovalRequest, new: RequestStatus) -> None:
         _refuse(request, "a decision may not be changed or removed")
     # By what is added: what an API server took in already, whose case folding is coarser, must not block every write.
     voted = Counter(fold(each.reviewer) for each in new.decisions)
-    twice = [name for each in new.decisions if each not in old.decisions and voted[name := fold(each.reviewer)] > 1]
+    twice = [name for each in _added(old.decisions, new.decisions) if voted[name := fold(each.reviewer)] > 1]
     if twice:
         _refuse(request, f"{twice[0]} may not vote twice")
     if any(note not in new.notes for note in old.notes):
         _refuse(request, "a note may not be changed or removed")
-    numbers = [(fold(note.reviewer), note.n) for note in new.notes]
-    if len(set(numbers)) < len(numbers) or any(not 1 <= n <= MAX_NOTES for _, n in numbers):
+    numbers = Counter((fold(note.reviewer), note.n) for note in new.notes)
+    added = [(fold(note.reviewer), note.n) for note in _added(old.notes, new.notes)]
+    if any(numbers[each] > 1 or not 1 <= each[1] <= MAX_NOTES for each in added):
         _refuse(request, f"a person's notes are numbered 1 to {MAX_NOTES}, each number once")
     if any(entry not in new.verified for entry in old.verified):
         _refuse(request, "what was verified, or refused, stays so")
@@ -88,6 +91,14 @@ def _check_votes(request: ApprovalRequest, new: RequestStatus) -> None:
             _refuse(request, "voting has ended, nothing more is counted")
     elif len(new.decisions) > len(old.decisions) and state_of(new.conditions) is not State.PENDING:
         _refuse(request, "one write cannot both vote and decide")
+
+
+def _added(old: Sequence[T], new: Sequence[T]) -> list[T]:
+    """What stands in `new` beside all of `old`; entries are compared, for not all of them can be hashed."""
+    rest = list(new)
+    for each in old:
+        rest.remove(each)
+    return rest
 
 
 def _check_outcomes(request: ApprovalRequest, new: RequestStatus) -> None:

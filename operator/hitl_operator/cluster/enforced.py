@@ -5,14 +5,21 @@ compared again from the entry alone is compared again here, and what CEL cannot 
 folding, and whether an edit fits the call.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
 from hitl.approvals.edits import check_patch, stored_at
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Note, Proof, Verified
 from hitl.approvals.requirements import barred, fold
 from hitl.errors import InvalidDecision
 from hitl.kube.shipped import Shipped
+from hitl.policy.escaping import as_plain
 from hitl_operator.identity import is_system_name
 from hitl_operator.standing import Standing
 from hitl_operator.verification import Cause, Judgement
+
+_LONGEST_WHY: Final = 4096  # characters, as the CRD has it
 
 
 class EnforcedVerifier:
@@ -34,10 +41,14 @@ class EnforcedVerifier:
             return None
         reviewer = decision.reviewer
         echo = (decision.request_uid, decision.digest)
-        problem = _stranger(request, reviewer, echo) or _twice(request, decision) or _may_not(request, decision)
+        problem = (
+            _unread(decision)
+            or _stranger(request, reviewer, echo)
+            or _twice(request, decision, request.status.decisions)
+            or _may_not(request, decision)
+        )
         if problem is not None:
-            cause, why = problem
-            return Judgement(Verified(reviewer, refused=why), cause)
+            return _refused(Verified(reviewer), problem)
         factors = self._shown(decision.proof)
         return Judgement(
             Verified(
@@ -52,10 +63,14 @@ class EnforcedVerifier:
         """As `DecisionVerifier.judge_note`; None in a gap."""
         if await self._standing.vouch(request) is not None:
             return None
-        problem = _stranger(request, note.reviewer, (note.request_uid, request.spec.digest))
+        same = [each for each in request.status.notes if each.n == note.n]
+        problem = (
+            _unread(note)
+            or _stranger(request, note.reviewer, (note.request_uid, request.spec.digest))
+            or _twice(request, note, same)
+        )
         if problem is not None:
-            cause, why = problem
-            return Judgement(Verified(note.reviewer, refused=why, note=note.n), cause)
+            return _refused(Verified(note.reviewer, note=note.n), problem)
         return Judgement(Verified(note.reviewer, note=note.n))
 
     def _shown(self, proof: Proof | None) -> tuple[str, ...]:
@@ -68,6 +83,18 @@ class EnforcedVerifier:
 _Problem = tuple[Cause, str] | None
 
 
+def _refused(entry: Verified, problem: tuple[Cause, str]) -> Judgement:
+    """In words that the API server takes in: otherwise nothing more could be written."""
+    cause, why = problem
+    return Judgement(replace(entry, refused=as_plain(why)[:_LONGEST_WHY]), cause)
+
+
+def _unread(entry: Decision | Note) -> _Problem:
+    if not entry.unreadable:
+        return None
+    return Cause.UNREADABLE, f"what {entry.reviewer} wrote cannot be read: {entry.unreadable}"
+
+
 def _stranger(request: ApprovalRequest, reviewer: str, echo: tuple[str, str]) -> _Problem:
     name = fold(reviewer)
     if not name or is_system_name(name) or name == fold(request.spec.requester):
@@ -77,13 +104,14 @@ def _stranger(request: ApprovalRequest, reviewer: str, echo: tuple[str, str]) ->
     return None
 
 
-def _twice(request: ApprovalRequest, decision: Decision) -> _Problem:
-    """One person under two spellings that fold alike is one person: the first vote stands (I5)."""
-    mine = (stored_at(decision), decision.reviewer)
-    for other in request.status.decisions:
-        same = other.reviewer != decision.reviewer and fold(other.reviewer) == fold(decision.reviewer)
+def _twice(request: ApprovalRequest, entry: Decision | Note, others: Sequence[Decision | Note]) -> _Problem:
+    """One person under two spellings that fold alike is one person: what came first stands (I5)."""
+    mine = (stored_at(entry), entry.reviewer)
+    for other in others:
+        same = other.reviewer != entry.reviewer and fold(other.reviewer) == fold(entry.reviewer)
         if same and (stored_at(other), other.reviewer) < mine:
-            return Cause.TWICE, f"{decision.reviewer} has voted before, as {other.reviewer}"
+            what = "voted" if isinstance(entry, Decision) else f"left note {entry.n}"
+            return Cause.TWICE, f"{entry.reviewer} has {what} on {request.name} before, as {other.reviewer}"
     return None
 
 
