@@ -11,7 +11,7 @@ from hitl.approvals.opening import Refuse
 from hitl.errors import Unavailable
 from hitl.policy.config import COMPILER
 from hitl.policy.settings import Settings
-from hitl.stores.protocol import ApprovalStore
+from hitl.stores.protocol import ApprovalStore, EndingStore
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
 from hitl_operator.heads import AuditHeads
@@ -44,6 +44,7 @@ class Hub:
         clock: aware UTC times.
         standing: whether anything may rest on what people wrote; None: votes prove themselves.
         leads: as `Settler`.
+        ends: as `Settler`.
         witness: told of what this hub does to requests.
     """
 
@@ -60,6 +61,7 @@ class Hub:
         clock: Callable[[], datetime],
         standing: Standing | None = None,
         leads: Callable[[], bool] = lambda: True,
+        ends: EndingStore | None = None,
         witness: Witness | None = None,
     ) -> None:
         self.usage = Usage()
@@ -82,6 +84,7 @@ class Hub:
             release_window=self.release_window,
             standing=standing,
             leads=leads,
+            ends=ends,
             witness=self.witness,
         )
         self.releaser = Releaser(

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from hitl.approvals.conditions import CancelReason, with_outcome
-from hitl.approvals.requests import ApprovalRequest, RequestStatus, State
+from hitl.approvals.conditions import CancelReason, condition_of, with_condition, with_outcome
+from hitl.approvals.requests import ApprovalRequest, Condition, RequestStatus, State
 from hitl.approvals.settle import Outcome, Settlement, approve_unheld, settle
 from hitl.approvals.votes import with_verified
 from hitl.errors import Conflict, HitlError, NotFound, StoreUnavailable
-from hitl.stores.protocol import ApprovalStore
+from hitl.policy.escaping import as_plain
+from hitl.stores.protocol import ApprovalStore, EndingStore
+from hitl_operator.last_resort import LastResort
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
 from hitl_operator.records import Silent, Witness, record_write
@@ -47,6 +49,7 @@ class Settler:
     Args:
         standing: whether anything may rest on what people wrote.
         leads: whether this hub settles also what nobody waits for here; one of several hubs does.
+        ends: the store once more, where it can end what can be neither read nor judged.
         witness: told of every write.
     """
 
@@ -62,7 +65,9 @@ class Settler:
         standing: Standing | None = None,
         witness: Witness | None = None,
         leads: Callable[[], bool] = lambda: True,
+        ends: EndingStore | None = None,
     ) -> None:
+        self.last_resort = LastResort(ends, leads=leads, clock=clock, ended=self._end_as)
         self.standing = Alone() if standing is None else standing
         self._leads = leads
         self._led = False
@@ -84,6 +89,7 @@ class Settler:
             for _ in range(_WORKERS):
                 tasks.create_task(self._work())
             tasks.create_task(self._keep_time())
+            tasks.create_task(self.last_resort.run())
 
     async def follow(self) -> None:
         """Take in what stands in the store, then everything that changes there; until cancelled."""
@@ -106,6 +112,7 @@ class Settler:
 
     def observe(self, request: ApprovalRequest, *, refuted: str = "") -> None:
         """A request as the store has it now; anything new about it is worked on. refuted: as `Tracker.observe`."""
+        self.last_resort.forget(request.handle)
         entry = self._tracker.observe(request, refuted=refuted)
         if entry is None:
             return
@@ -145,7 +152,7 @@ class Settler:
             return request, ()
         entry = self._tracker.open.get(request.handle)
         said = entry.said if entry is not None and entry.request.uid == request.uid else []
-        if why := await doubt(self._verifier, request, said):
+        if why := await doubt(self._verifier, request, said, self._clock()):
             _log.error("stored-word-doubted", handle=request.handle, why=why)
             reason, now = CancelReason.ENFORCEMENT_LOST, self._clock()
             return replace(request, status=with_outcome(request.status, State.CANCELLED, reason, why, now)), ()
@@ -175,6 +182,8 @@ class Settler:
     async def void(self, namespace: str, name: str, why: str, *, unless_known: bool) -> bool:
         """End an open request as Cancelled/EnforcementLost: what was written in it cannot be believed (SECURITY C4).
 
+        Where it cannot be read, or not be ended as any other, it is ended unread.
+
         Args:
             namespace: of the request.
             name: of the request.
@@ -187,18 +196,23 @@ class Settler:
         Raises:
             HitlError: it still stands there.
         """
+        ended = condition_of(State.CANCELLED, CancelReason.ENFORCEMENT_LOST, as_plain(why), self._clock())
         for _ in range(_TRIES):
             try:
                 request = await self._store.get(namespace, name)
                 if request.status.state.is_terminal or (unless_known and self._knows_all(request)):
                     return False
-                reason, now = CancelReason.ENFORCEMENT_LOST, self._clock()
-                await self.write(request, with_outcome(request.status, State.CANCELLED, reason, why, now))
+                await self.write(request, with_condition(request.status, ended))
             except Conflict:
                 continue
             except NotFound:
                 self.gone(f"{namespace}/{name}")
                 return False
+            except HitlError as error:
+                _log.error("not-ended-as-others", handle=f"{namespace}/{name}", problem=error)
+                is_ours = await self.last_resort.end(namespace, name, ended)
+                self._metrics.voided.inc(is_ours)
+                return is_ours
             return True
         raise Conflict(f"{namespace}/{name} was changed {_TRIES} times while it was being ended; it is tried again")
 
@@ -319,7 +333,7 @@ class Settler:
                 self.gone(entry.request.handle)
             except HitlError as error:
                 _log.error("settle-failed", handle=entry.request.handle, problem=error)
-                self._call_at(entry, self._clock() + _LOOK_AGAIN)
+                await self._expire_unread(entry)
             except Exception:  # noqa: BLE001 - one request we stumble over must not stop the others
                 _log.exception("settle-defect", handle=entry.request.handle)
                 self._call_at(entry, self._clock() + _LOOK_AGAIN)
@@ -327,6 +341,19 @@ class Settler:
                 entry.is_busy = False
                 if entry.is_stale:
                     self.look(entry)
+
+    async def _expire_unread(self, entry: Open) -> None:
+        """Time goes on whatever was written in it (I13): once it is up, nothing but the end is written."""
+        request, now = entry.request, self._clock()
+        self._call_at(entry, now + _LOOK_AGAIN)
+        found = settle(request, now, release_window=self._release_window())
+        if found.outcome is not Outcome.EXPIRED or found.status is None:
+            return
+        try:
+            await self.last_resort.end(request.namespace, request.name, found.status.conditions[-1])
+        except HitlError as error:
+            # Nobody releases it any more, for its time is up; sidecars that wait go by their own clocks.
+            _log.error("expiry-failed", handle=request.handle, problem=error)
 
     def deleted(self, handle: str, uid: str) -> None:
         """The store saw a request being deleted; `uid` tells it from one that has its name by now."""
@@ -336,13 +363,18 @@ class Settler:
 
     def gone(self, handle: str) -> None:
         """Deleted behind our back: whoever waits is told, and the same hold never creates it again (SECURITY C3)."""
+        message = f"{handle.partition('/')[2]} was deleted from the store"
+        if self._end_as(handle, condition_of(State.CANCELLED, CancelReason.DELETED, message, self._clock())):
+            _log.error("request-deleted", handle=handle)
+
+    def _end_as(self, handle: str, ended: Condition) -> bool:
+        """Tell whoever waits for a request that can no longer be looked at how it ended; False: none is known."""
+        self.last_resort.forget(handle)
         entry = self._tracker.forget(handle)
         if entry is None:
-            return
-        request, now = entry.request, self._clock()
-        message = f"{request.name} was deleted from the store"
-        status = with_outcome(request.status, State.CANCELLED, CancelReason.DELETED, message, now)
-        entry.request = replace(request, status=status)
-        entry.found = settle(entry.request, now)
-        _log.error("request-deleted", handle=handle)
+            return False
+        request = entry.request
+        entry.request = replace(request, status=with_condition(request.status, ended))
+        entry.found = settle(entry.request, self._clock())
         entry.wake_all()
+        return True

@@ -5,13 +5,17 @@ and judges everything else anew before it goes by it: what another hub wrote, or
 """
 
 from collections.abc import MutableSequence, Sequence
-from typing import TypeAlias
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
 
 from hitl.approvals.edits import tally
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, Note, RequestStatus, State, Verified
-from hitl.approvals.requirements import requirements_in_force
+from hitl.approvals.timeline import requirements_due
 from hitl.errors import Unavailable
 from hitl_operator.verification import DecisionVerifier, Judgement
+
+# How far apart the clocks of two hubs may be: a step of escalation that was due for one of them may still come here.
+_APART: Final = timedelta(minutes=1)
 
 Said: TypeAlias = tuple[Decision | Note, Verified]
 """A vote or note exactly as it was, and the word on it."""
@@ -38,16 +42,20 @@ def remember(said: MutableSequence[Said], status: RequestStatus, judgement: Judg
     said.extend((vote, judgement.entry) for vote in about(status, judgement.entry))
 
 
-async def doubt(verifier: DecisionVerifier, request: ApprovalRequest, said: MutableSequence[Said]) -> str:
+async def doubt(
+    verifier: DecisionVerifier, request: ApprovalRequest, said: MutableSequence[Said], now: datetime
+) -> str:
     """Why an open request cannot be gone by as stored, for people; empty where all of it stands.
 
     Only what would let more through is doubted: a vote or note that counts and should not, with groups that it has
-    not, or a denial that should count and does not.
+    not, a denial that should count and does not, or an approval without the votes that the spec asks for. What the
+    status says that it asks for is the hub's word, too.
 
     Args:
         verifier: judges votes and notes.
         request: as read, Pending or Approved.
         said: what this hub said about the request; what is found to stand is added.
+        now: aware, UTC.
 
     Raises:
         Unavailable: who may decide cannot be read now, so that nothing can be said.
@@ -67,7 +75,7 @@ async def doubt(verifier: DecisionVerifier, request: ApprovalRequest, said: Muta
                 return why
             said.append((vote, entry))
     is_approved = status.state is State.APPROVED and request.spec.kind is Kind.TOOL_CALL
-    if is_approved and not tally(request, requirements_in_force(request)).met:
+    if is_approved and not tally(request, requirements_due(request, now + _APART)).met:
         return "it stands as Approved without the votes for it"
     return ""
 

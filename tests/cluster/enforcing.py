@@ -17,6 +17,7 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.comparison import Guard, collection, difference, guards
 from hitl.kube.paths import path_of
 from hitl.stores.kubernetes import KubernetesStore
+from hitl.stores.protocol import Unread
 from hitl_operator.cluster.enforced import EnforcedVerifier
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
 from hitl_operator.cluster.guard import GRACE, Enforcement
@@ -113,7 +114,11 @@ class Cluster:
             announce=lambda reason, words: told.append((reason, words)),
             monotonic=lambda: replica.seconds,
         )
-        store = KubernetesStore(api)
+
+        def unread(found: Unread) -> None:
+            settler.last_resort.saw(found)
+
+        store = KubernetesStore(api, on_unread=unread)
         self.stack.push_async_callback(store.aclose)
         settler = Settler(
             store,
@@ -124,6 +129,7 @@ class Cluster:
             release_window=lambda: 300,
             standing=enforcement,
             leads=leads,
+            ends=store,
         )
         probe = Probe(api, shipped.DEFAULT.namespace, shipped.DEFAULT.operator)
         replica = Replica(api, enforcement, settler, tracker, store, metrics, hub_metrics, probe, told)

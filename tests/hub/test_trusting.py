@@ -1,6 +1,9 @@
 """What stands in a row as the hub's own word is believed only where this hub said it, or finds the same (D5)."""
 
+import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -115,3 +118,28 @@ async def test_D5_while_the_people_cannot_be_read_no_stored_word_releases(world:
     held = await again.watch(held.handle)
     await held.ready()
     assert (await again.consume(held.handle, spec.digest)).release == RELEASED
+
+
+async def test_D5_fewer_people_than_the_spec_asks_for_release_nothing(world: World, hub: HubHere) -> None:
+    """D5: whoever shrinks the requirements in the status, beside one true vote and Approved, ends the request."""
+    sidecar = await world.sidecar(hub)
+    await sidecar.sync()
+    spec = a_spec(requirements=(replace(a_spec().requirements[0], approvals=2),))
+    held = await sidecar.open(spec)
+    await world.decide(held.handle, "ana")
+    await held.until(lambda state: len(state.reviews) == 1)
+    await hub.stop()
+    request = await world.state_of(held.handle, State.PENDING)
+    with closing(sqlite3.connect(world.home.database)) as connection, connection:  # as a stolen token would write it
+        (stored,) = connection.execute("SELECT status FROM requests").fetchone()
+        shrunk = json.loads(stored) | {"requirements": [{"name": "leads", "approvals": 1, "secondFactor": "None"}]}
+        connection.execute("UPDATE requests SET status = ?", (json.dumps(shrunk),))
+    request = await world.state_of(held.handle, State.PENDING)
+    assert request.status.requirements[0].approvals == 1
+    approved = with_outcome(request.status, State.APPROVED, "RequirementsMet", "approved by ana", world.clock())
+    await _write(world, request, approved)
+    again = await world.sidecar(await world.hub(), pod=sidecar.agent.pod_uid)
+    await again.sync()
+    assert (await again.watch(held.handle)).outcome == "CANCELLED"
+    assert (await world.state_of(held.handle, State.CANCELLED)).status.conditions[-1].reason == "EnforcementLost"
+    assert (await again.consume(held.handle, spec.digest)).release != RELEASED

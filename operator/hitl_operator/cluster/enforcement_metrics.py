@@ -15,6 +15,11 @@ class EnforcementMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.standing = Gauge("hitl_enforcement_standing", "1 while votes count.", registry=registry)
         self.gaps = Counter("hitl_enforcement_gaps_total", "Gaps that this replica found.", registry=registry)
+        self.quarantined = Gauge(
+            "hitl_requests_quarantined",
+            "Open requests that cannot be believed and could not be ended; nothing in them counts.",
+            registry=registry,
+        )
         self.as_shipped = Gauge(
             "hitl_guard_as_shipped",
             "1 for an admission policy, binding or CRD as shipped.",

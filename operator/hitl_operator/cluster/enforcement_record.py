@@ -77,6 +77,7 @@ class Record:
         gaps: newest last.
         rewound: set until acknowledged.
         acknowledgement: the last one, as the annotation had it.
+        quarantined: uids of open requests that cannot be believed and could not be ended; nothing in them ever counts.
     """
 
     marks: Mapping[str, Mark] = field(default_factory=dict)
@@ -88,6 +89,7 @@ class Record:
     gaps: tuple[Gap, ...] = ()
     rewound: Rewound | None = None
     acknowledgement: str = ""
+    quarantined: frozenset[str] = frozenset()
 
 
 def lost(record: Record, why: str, now: datetime) -> Record:
@@ -98,13 +100,24 @@ def lost(record: Record, why: str, now: datetime) -> Record:
     return replace(record, stands=False, gaps=(*record.gaps, gap)[-_MOST_GAPS:])
 
 
-def regained(record: Record, marks: Mapping[str, Mark], now: datetime, *, clean: int) -> Record:
-    """The checks stand again, by these marks, and everything open up to version `clean` is known to be clean."""
+def regained(
+    record: Record, marks: Mapping[str, Mark], now: datetime, *, clean: int, quarantined: frozenset[str] = frozenset()
+) -> Record:
+    """The checks stand again, by these marks; everything open up to version `clean` is clean, or in quarantine."""
     gaps = record.gaps
     if gaps and gaps[-1].until is None:
         gaps = (*gaps[:-1], replace(gaps[-1], until=now))
     confirmed = max(record.confirmed, clean)
-    return replace(record, marks=dict(marks), stands=True, since=now, checked=now, gaps=gaps, confirmed=confirmed)
+    return replace(
+        record,
+        marks=dict(marks),
+        stands=True,
+        since=now,
+        checked=now,
+        gaps=gaps,
+        confirmed=confirmed,
+        quarantined=quarantined,
+    )
 
 
 def found_standing(record: Record, now: datetime, *, seen: int) -> Record:
@@ -137,6 +150,7 @@ def record_to_json(record: Record) -> bytes:
             "gaps": [[_time_out(gap.since), _time_out(gap.until), gap.why] for gap in record.gaps],
             "rewound": record.rewound and [record.rewound.seen, record.rewound.served, _time_out(record.rewound.time)],
             "acknowledgement": record.acknowledgement,
+            "quarantined": sorted(record.quarantined),
         },
         option=orjson.OPT_INDENT_2,
     )
@@ -158,6 +172,7 @@ def record_from_json(text: bytes) -> Record:
             if found["rewound"] is None
             else Rewound(int(found["rewound"][0]), int(found["rewound"][1]), _time(found["rewound"][2])),
             acknowledgement=str(found["acknowledgement"]),
+            quarantined=frozenset(map(str, found.get("quarantined", ()))),  # older releases know of none
         )
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise InvalidInput(f"the state of the enforcement check cannot be read ({error!r}); it begins anew") from error

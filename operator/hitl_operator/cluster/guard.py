@@ -36,7 +36,7 @@ from hitl_operator.cluster.enforcement_record import (
 from hitl_operator.cluster.probe import Probe
 from hitl_operator.cluster.served import Guards, Served, Touched, touched
 from hitl_operator.cluster.shared_record import SharedRecord
-from hitl_operator.cluster.sweeping import Settling, sweep
+from hitl_operator.cluster.sweeping import Settling, sweep, try_again
 from hitl_operator.logs import Log
 from hitl_operator.standing import ENFORCEMENT_LOST, Lost
 
@@ -47,16 +47,23 @@ _LOOK_EVERY: Final = 5.0  # seconds between two looks while nothing happens
 _LOOK_SOON: Final = 1.0  # the same while votes do not count
 _WRITE_EVERY: Final = timedelta(seconds=30)  # how old `checked` may become; a gap while nobody ran begins there
 _MEND: Final = "apply what this release ships: python -m hitl_operator.manifests | kubectl apply --server-side -f -"
+_UNENDED: Final = "what stands in it cannot be believed, and it could not be ended before"
 _LOST: Final = Lost(
     ENFORCEMENT_LOST,
     "It cannot be proved now that only people decide, so nobody is asked and nothing is released. Nothing ran. Tell "
     "the user that the cluster's admission policies need an administrator, and try again later.",
 )
 
+_QUARANTINED: Final = Lost(
+    ENFORCEMENT_LOST,
+    "Somebody may have forged what stands in this request, and it could not be ended, so it is never released. Nothing "
+    "ran. Tell the user that an administrator must look at it, and make the call again to ask again.",
+)
+
 _log = Log(__name__)
 
 Announce = Callable[[str, str], None]
-"""Tells people: (EnforcementLost, EnforcementRestored, Rewound or RewindAcknowledged; words)."""
+"""Tells people: (EnforcementLost, EnforcementStands, RequestsQuarantined, Rewound or RewindAcknowledged; words)."""
 
 
 class Enforcement:
@@ -147,6 +154,8 @@ class Enforcement:
         status = request.status
         if not (status.decisions or status.notes or status.verified or status.conditions):
             return None  # nobody has written anything
+        if request.uid in self._record.quarantined:
+            return _QUARANTINED
         version = int(request.version)
         while self._lost is None and self._confirmed < version:
             self._wanted = max(self._wanted, version)
@@ -190,13 +199,16 @@ class Enforcement:
         may_stand = not broken and not let_through and waits <= 0 and record.rewound is None
         if may_stand and not record.stands:
             record = await self._swept(record, served, settling)
-        if record.stands:
-            seen = max(versions.values())
-            record = found_standing(record, now, seen=seen) if _is_old(record, now) else record
+        if record.stands and _is_old(record, now):
+            record = found_standing(record, now, seen=max(versions.values()))
+            if record.quarantined:
+                left = await try_again(self._api, settling, record.quarantined, _UNENDED)
+                record = replace(record, quarantined=left)
         if not _same(record, loaded.record):
             await self._shared.save(loaded, record)
             self._tell(before=loaded.record, after=record)
         self._record = record
+        self._metrics.quarantined.set(len(record.quarantined))
         if record.rewound is not None:
             self._set(rewind.lost(record), f"REWOUND; {rewind.how_to_acknowledge(self._namespace)}", settling)
         elif may_stand:
@@ -223,9 +235,16 @@ class Enforcement:
         """The record of checks that stand again, once nothing is open any more that was written in the gap."""
         gap = record.gaps[-1].why if record.gaps else "nothing is known of the time before"
         why = f"something was written in it while the API server's checks did not provably stand ({gap}); ask again"
-        clean = await sweep(self._api, settling, confirmed=record.confirmed, why=why, trust_memory=self._trust_memory)
+        swept = await sweep(
+            self._api,
+            settling,
+            confirmed=record.confirmed,
+            why=why,
+            trust_memory=self._trust_memory,
+            quarantined=record.quarantined,
+        )
         self._trust_memory = True
-        return regained(record, served.marks, self._clock(), clean=clean)
+        return regained(record, served.marks, self._clock(), clean=swept.clean, quarantined=swept.quarantined)
 
     async def _confirm(self) -> None:
         """Read the guards once more, for all who wait. They are untouched: nobody could forge what was seen so far."""
@@ -288,6 +307,12 @@ class Enforcement:
         if before.stands and not after.stands:
             self._metrics.gaps.inc()
             self._announce("EnforcementLost", f"{after.gaps[-1].why}; {_MEND}")
+        if left := after.quarantined - before.quarantined:
+            self._announce(
+                "RequestsQuarantined",
+                f"{len(left)} requests that cannot be believed could not be ended either; nothing in them counts. The "
+                "log has their names (request-quarantined); what to do with them: docs/enforcement.md",
+            )
         if after.stands and not before.stands:
             self._announce("EnforcementStands", "forged writes are refused, everything is as shipped; votes count")
 

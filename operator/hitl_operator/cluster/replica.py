@@ -22,6 +22,7 @@ from hitl.kube.manifests import API_VERSION
 from hitl.kube.shipped import Shipped
 from hitl.policy.settings import Settings
 from hitl.stores.kubernetes import KubernetesStore
+from hitl.stores.protocol import Unread
 from hitl.tracing import Traces
 from hitl_operator.cluster.acceptance import available_factors
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
@@ -217,8 +218,12 @@ class Replica:
         def deleted(handle: str, uid: str) -> None:
             hub.settler.deleted(handle, uid)
 
+        def unread(found: Unread) -> None:
+            hub.settler.last_resort.saw(found)
+
+        store = KubernetesStore(self._api, clock=_now, on_deleted=deleted, on_unread=unread)
         self._hub = hub = Hub(
-            KubernetesStore(self._api, clock=_now, on_deleted=deleted),
+            store,
             authenticator=authenticator,
             source=self._book,
             verifier=EnforcedVerifier(self._enforcement, self._place.shipped),
@@ -228,6 +233,7 @@ class Replica:
             clock=_now,
             standing=self._enforcement,
             leads=lambda: self._lease.is_held,
+            ends=store,
             witness=self._events,
         )
         door = Door(authenticator, self.metrics.refused_callers)

@@ -5,10 +5,11 @@ this very hub judged everything in it before. A vote that came after is not beli
 who can write past the policies can write the time as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from hitl.errors import HitlError, Unavailable
+from hitl.errors import HitlError, StoreUnavailable, Unavailable
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.requests import API_VERSION
@@ -19,6 +20,7 @@ _OPEN: Final = {
     "fieldSelector": ",".join(f"status.state!={end}" for end in ("Denied", "Expired", "Cancelled", "Consumed"))
 }
 _PAGE: Final = 500
+MOST_QUARANTINED: Final = 1000  # each takes 40 bytes of a Secret; more are no matter of single requests
 _PEOPLE_S: Final = ("decisions", "notes", "verified", "conditions")
 
 _log = Log(__name__)
@@ -52,30 +54,88 @@ def is_doubtful(found: Mapping[str, Any], confirmed: int) -> bool:
     return int(metadata["resourceVersion"]) > confirmed and any(status.get(part) for part in _PEOPLE_S)
 
 
-async def sweep(api: KubeAPI, settling: Settling, *, confirmed: int, why: str, trust_memory: bool) -> int:
-    """End every open request that cannot be believed. Returns the version up to which all of them are clean now.
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep came to.
+
+    Attributes:
+        clean: version up to which everything open can be believed, but for what is in quarantine.
+        quarantined: uids of those that cannot be believed and could not be ended.
+    """
+
+    clean: int
+    quarantined: frozenset[str]
+
+
+async def sweep(
+    api: KubeAPI,
+    settling: Settling,
+    *,
+    confirmed: int,
+    why: str,
+    trust_memory: bool,
+    quarantined: frozenset[str] = frozenset(),
+) -> Swept:
+    """End every open request that cannot be believed; what the API server does not let end goes into quarantine.
+
+    So one request that cannot be ended does not keep all the others from being decided. Nothing in it ever counts, for
+    its uid is remembered; `try_again`.
 
     Raises:
-        ApiError, StoreUnavailable: they could not be read.
-        Unavailable: some could not be ended; the others were.
+        ApiError, StoreUnavailable: they could not be read, or the server went away.
+        Unavailable: more could not be ended than is remembered; the others were.
     """
-    doubtful, left, clean, after = [], [], 0, ""
+
+    def is_suspect(found: Mapping[str, Any]) -> bool:
+        return found["metadata"]["uid"] in quarantined or is_doubtful(found, confirmed)
+
+    def may_be_known(metadata: Mapping[str, Any]) -> bool:
+        return trust_memory and metadata["uid"] not in quarantined and metadata.get("generation", 1) == 1
+
+    clean, suspects = await _open(api, is_suspect)
+    return Swept(clean, await _end(api, settling, suspects, why, may_be_known))
+
+
+async def try_again(api: KubeAPI, settling: Settling, quarantined: frozenset[str], why: str) -> frozenset[str]:
+    """End what is in quarantine. Returns what still is: neither ended nor deleted. Errors as `sweep`."""
+    _, found = await _open(api, lambda each: each["metadata"]["uid"] in quarantined)
+    return await _end(api, settling, found, why, lambda _: False)
+
+
+async def _open(api: KubeAPI, is_meant: Callable[[Mapping[str, Any]], bool]) -> tuple[int, list[Mapping[str, Any]]]:
+    """The metadata of the open requests that are meant, and the version as of which these are all."""
+    found, version, after = [], 0, ""
     while True:
         page = await api.list_page(_REQUESTS, _OPEN, limit=_PAGE, after=after)
-        clean = clean or int(page["metadata"]["resourceVersion"])
-        doubtful += [each["metadata"] for each in page.pop("items", None) or () if is_doubtful(each, confirmed)]
+        version = version or int(page["metadata"]["resourceVersion"])
+        found += [each["metadata"] for each in page.pop("items", None) or () if is_meant(each)]
         after = page["metadata"].get("continue", "")
         if not after:
-            break
-    for metadata in doubtful:
-        namespace, name = metadata["namespace"], metadata["name"]
+            return version, found
+
+
+async def _end(
+    api: KubeAPI,
+    settling: Settling,
+    suspects: Iterable[Mapping[str, Any]],
+    why: str,
+    may_be_known: Callable[[Mapping[str, Any]], bool],
+) -> frozenset[str]:
+    """The uids of those that could not be ended."""
+    left: dict[str, str] = {}
+    for metadata in suspects:
+        namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
         try:
-            await settling.void(namespace, name, why, unless_known=trust_memory and metadata.get("generation", 1) == 1)
+            await settling.void(namespace, name, why, unless_known=may_be_known(metadata))
         except HitlError as error:
-            _log.error("request-not-voided", handle=f"{namespace}/{name}", problem=error)
-            left.append(f"{namespace}/{name}")
-    if left:
+            if isinstance(error, StoreUnavailable):
+                await api.list_page(_REQUESTS, limit=1)  # is it this request, or the server?
+            _log.error("request-quarantined", handle=f"{namespace}/{name}", uid=uid, problem=error)
+            left[uid] = f"{namespace}/{name}"
+    if len(left) > MOST_QUARANTINED:
         raise Unavailable(
-            "ENFORCEMENT_LOST", f"{', '.join(left[:10])}: cannot be ended, though votes on it cannot be believed"
+            "ENFORCEMENT_LOST",
+            f"{len(left)} requests cannot be ended, though votes on them cannot be believed: "
+            f"{', '.join(list(left.values())[:10])}, …",
         )
-    return clean
+    return frozenset(left)
