@@ -18,6 +18,10 @@ from hitl.wire.identity import Identity
 from hitl_operator.identity import requester_of
 
 _LARGEST_SPEC = 128 << 10  # bytes; a preview of 16 KiB, its JSON escapes and everything around it fit
+# Bytes of the same as an API server stores it, which writes <, > and & with six each, and keeps requirements twice: in
+# the status, too. The fields' own bounds would let 38 million characters in; etcd takes 1.5 MiB for all of a request.
+# The rest is for what people say of it: 32 decisions of up to 20 KB (reason, groups, edit) and 64 notes of up to 8 KB.
+_LARGEST_STORED = 256 << 10
 _LONGEST_TEXT = 4096  # characters of any text without a bound of its own
 _MOST_ITEMS = 64  # of any list
 # Characters; the preview's bound is in bytes and stands in the settings.
@@ -48,7 +52,10 @@ def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> Re
     if len(spec_json) > _LARGEST_SPEC:
         raise InvalidInput(f"spec: has {len(spec_json)} bytes, at most {_LARGEST_SPEC} are stored; shorten the preview")
     spec = spec_from_json(spec_json)
-    _check_texts(orjson.loads(spec_json))
+    document = orjson.loads(spec_json)
+    _check_texts(document)
+    if (size := _stored(document)) > _LARGEST_STORED:
+        raise InvalidInput(f"spec: takes {size} bytes, at most {_LARGEST_STORED} are stored; shorten the preview")
     if len(spec.call.arguments_preview.encode()) > preview_bytes:
         raise InvalidInput(f"spec.call.argumentsPreview: larger than the {preview_bytes} bytes of the settings")
     for name, value in (("digest", spec.digest), ("sameness", spec.sameness)):
@@ -70,6 +77,12 @@ def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> Re
         # Only a token that the hub itself reviewed makes a user verified (SECURITY B3), and it reviews none here.
         on_behalf_of_verified=False,
     )
+
+
+def _stored(document: dict[str, Any]) -> int:
+    """Bytes that a spec takes in the storage of an API server."""
+    text = orjson.dumps([document, document.get("requirements")])
+    return len(text) + 5 * sum(text.count(sign) for sign in (b"<", b">", b"&"))
 
 
 def _check_texts(document: dict[str, Any]) -> None:
