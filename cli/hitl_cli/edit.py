@@ -1,6 +1,7 @@
 """`--edit name=value`: what a reviewer typed, as a JSON Merge Patch over the arguments that were shown."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +13,11 @@ from hitl.approvals.requests import ApprovalRequest
 from hitl.errors import InvalidCall, InvalidDecision
 from hitl.policy.envelope import parse_json
 from hitl.policy.escaping import as_plain
+from hitl.policy.strict_json import MAX_INTEGER
 from hitl_cli.arguments import arguments_of
 
 _HINT = "--edit"
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 # More of a value is not repeated in an error.
 _ECHOED = 100
 
@@ -85,6 +88,11 @@ def _value(name: str, text: str, *, was_text: bool) -> Any:
     try:
         return parse_json(text.encode())
     except InvalidCall as error:
+        if _NUMBER.fullmatch(text):
+            raise _refused(
+                f"{_echo(name)}: {_echo(text)} is a number that programs on the way would round (beyond "
+                f"±{MAX_INTEGER}, or with more digits than they keep); {_hint(name, text)}"
+            ) from error
         raise _refused(
             f"{_echo(name)}: {_echo(text)} is no JSON value ({_echo(str(error))}); {_hint(name, text)}"
         ) from error

@@ -454,6 +454,19 @@ def test_a_pointer_to_nothing_is_refused(typed: list[str], words: str) -> None:
     assert words in refused.value.message
 
 
+@pytest.mark.parametrize(
+    "number",
+    ["9007199254740993", "-9007199254740993", "9223372036854775808", "10000000000000000000", "0.10000000000000000001"],
+)
+def test_I2_a_number_that_somebody_would_round_is_refused(number: str) -> None:
+    """I2: beyond 2^53 programs read other numbers than were typed: it says so, and how to write it as text."""
+    with pytest.raises(click.BadParameter) as refused:
+        patch_of(nested(), [f"/cfg/a/b={number}"])
+    assert f"{number} is a number that programs on the way would round" in refused.value.message
+    assert f"""--edit '/cfg/a/b="{number}"'""" in refused.value.message
+    assert patch_of(nested(), [f'/cfg/a/b="{number}"']) == {"cfg": {"a": {"b": number}}}
+
+
 def nested() -> ApprovalRequest:
     """A request with an object in an argument."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
