@@ -1,7 +1,7 @@
 """`args` and `ensure`: from what an author wrote to compiled matchers."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from hitl.policy import argument_tests as tests
 from hitl.policy.argument_tests import Test
@@ -9,9 +9,9 @@ from hitl.policy.matchers import ArgumentMatchers, ArgumentTests
 from hitl.policy.parsing_reader import TWICE, Reader, child_path
 from hitl.policy.path_cleaning import clean_root
 from hitl.policy.patterns import MAX_PATTERN, PatternBook
-from hitl.policy.strict_json import pointer
+from hitl.policy.strict_json import MAX_DEPTH, pointer
 from hitl.policy.urls import HostPattern
-from hitl.policy.values import is_number, kind_of, shown, steps_of
+from hitl.policy.values import is_deeper, is_number, kind_of, shown, steps_of
 
 BAD_PATTERN: Final = "HITL107"
 BAD_MATCHER: Final = "HITL109"
@@ -114,11 +114,13 @@ def _comparisons(reader: Reader) -> list[Test]:
     found: list[Test] = []
     if reader.asks("equals"):
         operand = reader.raw["equals"]  # null is a value like any other here
-        if len(shown(operand, MAX_OPERAND)) > MAX_OPERAND:
-            reader.problem("equals", f"is longer than {MAX_OPERAND} characters; compare less", BAD_MATCHER)
-        found.append(tests.equal_to(operand))
+        if _is_comparable(reader, reader.at("equals"), operand):
+            if len(shown(operand, MAX_OPERAND)) > MAX_OPERAND:
+                reader.problem("equals", f"is longer than {MAX_OPERAND} characters; compare less", BAD_MATCHER)
+            found.append(tests.equal_to(operand))
     for name, make in (("in", tests.one_of), ("notIn", tests.none_of)):
-        operands = [item for _, item in reader.items(name, most=MAX_OPERANDS)]
+        items = reader.items(name, most=MAX_OPERANDS)
+        operands = [item for path, item in items if _is_comparable(reader, path, item)]
         if operands:
             found.append(make(operands))
     bounds: dict[str, float] = {}
@@ -137,6 +139,14 @@ def _comparisons(reader: Reader) -> list[Test]:
     if length is not None:
         found.append(tests.not_longer_than(length))
     return found
+
+
+def _is_comparable(reader: Reader, path: str, operand: Any) -> bool:
+    """Whether some call could hold this: none is nested deeper (SECURITY A3)."""
+    if not is_deeper(operand, MAX_DEPTH):
+        return True
+    reader.problems.add(path, f"is nested deeper than {MAX_DEPTH} levels, as no call is; compare less", BAD_MATCHER)
+    return False
 
 
 def _texts(reader: Reader, where: str, book: PatternBook) -> list[Test]:

@@ -76,6 +76,21 @@ def scannable(value: Any) -> bytes:
     return data
 
 
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether objects and lists stand in one another for more than so many levels; never recurses itself."""
+    level = [value] if isinstance(value, Mapping | list | tuple) else []
+    for _ in range(levels):
+        level = [
+            child
+            for each in level
+            for child in (each.values() if isinstance(each, Mapping) else each)
+            if isinstance(child, Mapping | list | tuple)
+        ]
+        if not level:
+            return False
+    return bool(level)
+
+
 def is_number(value: Any) -> bool:
     """A JSON number: never a boolean, whatever Python says."""
     return type(value) is int or type(value) is float

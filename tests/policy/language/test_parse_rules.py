@@ -327,3 +327,24 @@ def test_C5_a_mistake_in_approval_is_refused_at_its_place(approval: dict[str, An
     problems = problems_of({"approval": approval})
     assert f"spec.approval.{path}" in problems, problems
     assert said in problems[f"spec.approval.{path}"]
+
+
+def nested(levels: int, inner: Any = 1) -> Any:
+    for _ in range(levels):
+        inner = [inner]
+    return inner
+
+
+@pytest.mark.parametrize("levels", [33, 300, 900, 100_000])
+@pytest.mark.parametrize("matcher", ["equals", "in", "notIn"])
+def test_A3_what_no_call_could_hold_is_refused_however_deep_it_is(matcher: str, levels: int) -> None:
+    """A3: JSON of the author's own goes as deep as that of calls, 32 levels; beyond, nothing else is looked at."""
+    operand = nested(levels) if matcher == "equals" else [7, nested(levels)]
+    (message,) = rule_problems(args={"x": {matcher: operand}}).values()
+    assert message.startswith("is nested deeper than")
+
+
+def test_A3_what_a_call_can_hold_can_be_compared() -> None:
+    """32 levels are read, also inside the levels that a policy has of its own."""
+    inner = {"each": {"each": {"each": {"in": [nested(32)]}}}}
+    assert rule_problems(args={"x": {"equals": nested(32)}, "y": inner}) == {}
