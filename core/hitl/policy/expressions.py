@@ -18,7 +18,7 @@ from cel_expr_python import cel
 from hitl.errors import EvaluationFailed
 from hitl.policy.calls import Agent, OnBehalfOf, ToolCall
 from hitl.policy.expression_syntax import reads_of
-from hitl.policy.patterns import Pattern
+from hitl.policy.patterns import MAX_PROGRAM, Pattern
 from hitl.policy.values import MAX_SCANNED
 
 MAX_SOURCE: Final = 2048
@@ -108,8 +108,14 @@ class Expression:
                 f"{self.source!r}: matches needs its pattern as one literal, as in args.branch.matches('^release/'); "
                 "a pattern that the call brings along cannot be bounded"
             )
+        size = 0
         for literal in reads.patterns:
-            Pattern(_environment().compile(literal).eval().value())
+            size += Pattern(_environment().compile(literal).eval().value()).size
+            if size > MAX_PROGRAM:
+                raise ValueError(
+                    f"{self.source!r}: its patterns have more than {MAX_PROGRAM} instructions together; use fewer "
+                    "Unicode classes and counted repeats, or ask by matches in args"
+                )
         scanned = None if reads.arguments is None else tuple(sorted(reads.arguments))
         object.__setattr__(self, "_program", program)
         object.__setattr__(self, "_scanned", scanned)

@@ -18,6 +18,9 @@ from hitl.policy.values import ABSENT, scannable
 MAX_PATTERN: Final = 1024
 # Instructions of RE2's program. `\pL+`, any letter, has 1 200; at the cap 16 KiB take 70 ms at the very worst.
 MAX_PROGRAM: Final = 3000
+# The same for all patterns of one policy together, which costs up to 40 ms to compile. A pattern of words has some 60;
+# what 128 rules may ask in 20 bytes each, `\pL`, would be a second for every hub and sidecar.
+MAX_PROGRAMS: Final = 100_000
 # Bytes for one pattern's program and its cache of states; RE2 falls back to a slower search without cache.
 _MEMORY: Final = 1 << 20
 # A set has no such fallback and its states multiply, so longer text is searched pattern by pattern.
@@ -27,7 +30,7 @@ _SET_TEXT: Final = 512
 class Pattern:
     """One compiled pattern; found anywhere in the text unless it says ``^`` or ``$``."""
 
-    __slots__ = ("_search", "source")
+    __slots__ = ("_search", "size", "source")
 
     def __init__(self, source: str) -> None:
         """Compile `source`. ValueError, with the next step, for what is no pattern or may become too slow."""
@@ -50,6 +53,7 @@ class Pattern:
                 "it makes searching slow; use fewer Unicode classes and counted repeats, or split it into two rules"
             )
         self.source = source
+        self.size = compiled.programsize
         self._search = compiled.search
 
     def found_in(self, data: bytes) -> bool:
@@ -60,9 +64,11 @@ class Pattern:
 class PatternSet:
     """The patterns that one policy applies to one argument, compiled together by `seal`."""
 
-    __slots__ = ("_last", "_patterns", "_set")
+    __slots__ = ("_charge", "_last", "_patterns", "_set")
 
-    def __init__(self) -> None:
+    def __init__(self, charge: "Callable[[Pattern], None]" = lambda _pattern: None) -> None:
+        """`charge` is told of each pattern, and raises ValueError where it is one too many."""
+        self._charge = charge
         self._patterns: list[Pattern] = []
         self._set: Any = None
         # The last text and what was found in it: several rules ask about the same argument of the same call.
@@ -72,6 +78,7 @@ class PatternSet:
     def add(self, source: str) -> Callable[[Any], bool]:
         """A predicate over JSON values for one more pattern. ValueError as `Pattern`."""
         pattern = Pattern(source)
+        self._charge(pattern)
         index = len(self._patterns)
         self._patterns.append(pattern)
         hits = self.hits
@@ -126,10 +133,20 @@ class PatternBook:
 
     def __init__(self) -> None:
         self._sets: dict[str, PatternSet] = {}
+        self._size = 0
 
     def of(self, argument: str) -> PatternSet:
         """The set for one argument."""
-        return self._sets.setdefault(argument, PatternSet())
+        return self._sets.setdefault(argument, PatternSet(self.charge))
+
+    def charge(self, pattern: Pattern) -> None:
+        """Count one more pattern. ValueError where all of them together would take too long to compile."""
+        if self._size + pattern.size > MAX_PROGRAMS:
+            raise ValueError(
+                f"the policy's patterns have more than {MAX_PROGRAMS} instructions together; use fewer Unicode "
+                "classes and counted repeats, or split the policy into several"
+            )
+        self._size += pattern.size
 
     def seal(self) -> None:
         """Compile them all; call it once, when the policy is read."""

@@ -9,7 +9,7 @@ from written import a_policy, problems_of
 
 from hitl.errors import InvalidPolicy, Problem
 from hitl.policy.actions import Action
-from hitl.policy.parse import parse_policy
+from hitl.policy.parse import parse_policy, parse_tool_server
 from hitl.policy.spec import (
     Autonomy,
     Level,
@@ -23,6 +23,7 @@ from hitl.policy.spec import (
     Scoring,
     Undeclared,
 )
+from hitl.policy.weights import weight_of
 
 
 def test_an_empty_spec_is_a_policy_with_every_default() -> None:
@@ -294,3 +295,24 @@ def test_any_raw_value_is_a_policy_or_a_list_of_problems(raw: Any) -> None:
     assert isinstance(outcome, Policy) or outcome
     if not isinstance(outcome, Policy):
         assert all(problem.path.startswith("spec") and problem.message for problem in outcome)
+
+
+def test_B5_a_policy_that_is_too_heavy_is_refused_before_it_is_read() -> None:
+    """B5: nothing of it is looked at, so that one policy costs a moment however large it is."""
+    rule = {"action": "Denied", "tools": ["x"], "args": {f"a{n}": {"in": ["b" * 100] * 20} for n in range(30)}}
+    ((place, words),) = problems_of({"rules": [rule] * 10}).items()
+    assert place == "spec"
+    assert "at most 256 KiB" in words
+    assert set(problems_of({"rules": [rule]})) == {"spec.rules[0].action"}
+
+
+def test_B5_a_tool_server_that_is_too_heavy_is_refused_as_well() -> None:
+    """B5: the same bound for every kind."""
+    with pytest.raises(InvalidPolicy, match="at most 256 KiB"):
+        parse_tool_server({"name": "stripe"}, {"tools": [{"name": f"{n}-{'x' * 100}"} for n in range(3000)]})
+
+
+def test_B5_what_json_cannot_say_is_weighed_all_the_same() -> None:
+    """B5: a number that no JSON reader knows does not take a heavy spec past the scales."""
+    assert weight_of({"a": 2**70, "b": "x" * 1000}) in range(1000, 1100)
+    assert weight_of({"a": "\ud800", "b": "x" * 1000}) in range(1000, 1100)

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hitl.errors import EvaluationFailed
-from hitl.policy.patterns import MAX_PROGRAM, Pattern, PatternSet
+from hitl.policy.patterns import MAX_PROGRAM, MAX_PROGRAMS, Pattern, PatternBook, PatternSet
 from hitl.policy.regex_syntax import largest_repeat
 
 
@@ -175,3 +175,14 @@ def test_half_a_surrogate_pair_is_not_searched() -> None:
     _, (matches,) = sealed("x")
     with pytest.raises(EvaluationFailed, match="surrogate"):
         matches("\ud800")
+
+
+def test_B5_the_patterns_of_one_policy_are_bounded_together() -> None:
+    """B5: a thousand short patterns over Unicode classes compile for a second; what is one too many is refused."""
+    book = PatternBook()
+    size = Pattern("[^\\pL\\pN]z").size
+    taken = MAX_PROGRAMS // size
+    for n in range(taken):
+        book.of(f"argument-{n % 20}").add("[^\\pL\\pN]z")
+    with pytest.raises(ValueError, match="split the policy into several"):
+        book.of("another").add("[^\\pL\\pN]z")
