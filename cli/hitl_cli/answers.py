@@ -1,5 +1,6 @@
 """How decisions are told: the first line on stdout says what is now true, the rest on stderr what follows from it."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from hitl_cli.arguments import changes
 from hitl_cli.deciding import PATIENCE, Recorded, Stage
 from hitl_cli.difference import patched
 from hitl_cli.edge import exit_code_of
-from hitl_cli.endings import deciders, ending_in_a_row, state_at
+from hitl_cli.endings import deciders, ending, ending_in_a_row, refused_edit, state_at
 from hitl_cli.exits import Exit, worst
 from hitl_cli.lines import Line, hanging
 from hitl_cli.page import who_decides
@@ -154,21 +155,32 @@ def _details(session: Session, choice: Choice, recorded: Recorded) -> list[Line]
     match recorded.stage:
         case Stage.NOT_COUNTED:
             return [
-                f"  no control plane looked at it within {PATIENCE:.0f}s; it counts as soon as one does",
-                *session.place.unheard(),
+                f"  no control plane looked at it within {PATIENCE:.0f}s; whether it will count is not known",
+                *asyncio.run(session.place.unheard(request)),
             ]
         case Stage.OVERTAKEN if _is_superseded(request):
             return [f"Next: {session.hint('list')}"]
+        case Stage.OVERTAKEN:
+            return _overtaken(session, request, width)
         case Stage.MORE_NEEDED if choice.kind is DecisionKind.APPROVED:
             return who_decides(request, session.place, session.now())
         case Stage.DECISIVE if choice.kind is DecisionKind.APPROVED and decision.arguments_patch is not None:
             told = f"{_replaced(request)}the agent is told what changed · {_picked_up(recorded)}"
-            return [*changes(*patched(request, decision.arguments_patch), width), *hanging("  ", told, width)]
+            lines = [*changes(*patched(request, decision.arguments_patch), width), *hanging("  ", told, width)]
+            looked = f"What became of it: {session.hint('show', request.name, about=request)}"
+            return lines if request.status.consumed_time else [*lines, looked]
         case Stage.DECISIVE if choice.kind is DecisionKind.APPROVED:
             told = f"{request.spec.summary} · digest {request.spec.digest[:8]} · {_picked_up(recorded)}"
             return hanging("  ", told, width)
         case _:
             return hanging("  the agent is told: ", f'"{decision.reason}"', width) if decision.reason else []
+
+
+def _overtaken(session: Session, request: ApprovalRequest, width: int) -> list[Line]:
+    """How it ended instead, and where to look."""
+    refused = refused_edit(request)
+    words = f"the edited call was refused: {refused}" if refused else ending(request, session.now())
+    return [*hanging("  ", words, width), f"Next: {session.hint('show', request.name, about=request)}"]
 
 
 def _replaced(request: ApprovalRequest) -> str:
@@ -179,6 +191,8 @@ def _replaced(request: ApprovalRequest) -> str:
 def _picked_up(recorded: Recorded) -> str:
     request, decided = recorded.request, recorded.decision.time
     taken = request.status.consumed_time
+    if taken is None and recorded.decision.arguments_patch is not None:
+        return "the policy is asked about the changed call when the agent picks it up, and may refuse it"
     if taken is None:
         return "approved, not yet picked up by the agent; it resumes on its next try"
     return f"released to {agent_of(request)}{f' in {took(taken - decided)}' if decided else ''}"

@@ -67,7 +67,7 @@ class HomePlace:
             for row in progress_of(request)
         )
 
-    def unheard(self) -> list[str]:
+    async def unheard(self, request: ApprovalRequest) -> list[str]:  # noqa: ARG002 - the same for all of them
         return [f"Next: {self.hint('dev', '-f', 'DIR')}    (nothing answers at {self.home.hub_socket})"]
 
     def who(self) -> str | None:

@@ -18,11 +18,13 @@ from hitl.policy.durations import format_duration
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.endings import ending, state_at
 from hitl_cli.place import Place, Voter
-from hitl_cli.standing import Obstacle, Standing, standing_of
+from hitl_cli.standing import FACTORS, Obstacle, Standing, refusal_of, standing_of
 from hitl_cli.wishes import Wish
 
 # How long `approve` waits to see its decision counted and the call picked up (UX 4).
 PATIENCE = 2.0
+# And where the call was changed: the policy is asked about it once more, and may refuse it.
+_PATIENCE_EDITED = 5.0
 
 
 class Stage(Enum):
@@ -55,25 +57,44 @@ class Reviewer:
         self._voter = voter
         self._clock = clock
 
-    def check(self, request: ApprovalRequest, kind: DecisionKind) -> Decision | None:
-        """Refuse what cannot count, before the one vote is spent on it. The vote, if the same was cast before.
+    def check(self, request: ApprovalRequest, kind: DecisionKind) -> None:
+        """Refuse what cannot count, before the one vote is spent on it.
 
         Raises:
             NoLongerPending: it was decided, has expired or was withdrawn.
-            Forbidden: this person may not approve it, or voted otherwise.
+            Forbidden: this person may not approve it, or has voted.
         """
         now, viewer = self._clock(), self._voter.viewer
         if state_at(request, now) is not State.PENDING:
             raise NoLongerPending(no_longer_pending(request, now, self._place))
         standing = standing_of(viewer, request, self._place.progress(request))
         if standing.vote is not None:
-            if standing.vote.decision is kind:
-                return standing.vote
+            if why := refusal_of(request, standing.vote):
+                raise Forbidden(self._voter.not_counted(request, why))
             said = standing.vote.decision.value.lower()
-            raise Forbidden(f"you have {said} {request.name} already; a vote is never changed")
+            where = self._place.hint("show", request.name, about=request)
+            raise Forbidden(
+                f"you have {said} {request.name} already; a vote is never changed, nor is its reason\n"
+                f"Where it stands: {where}"
+            )
         if kind is DecisionKind.APPROVED and not standing.may_approve:
             raise Forbidden(self._voter.refusal(request, "approve", standing))
-        return None
+
+    def spends_a_half_vote(self, request: ApprovalRequest) -> str:
+        """What to weigh before approving with a login that decides only half; empty where it decides as much as any.
+
+        With a second factor this person alone would decide; without one somebody else has to approve as well.
+        """
+        rows = [row for row in self._place.progress(request) if not row.met]
+        if len(rows) != 1 or rows[0].filled_by:
+            return ""
+        wanted = rows[0].requirement
+        if not wanted.or_second_person or wanted.approvals != 1 or self._voter.viewer.shows(wanted.second_factor):
+            return ""
+        return (
+            f"your login shows no {FACTORS[wanted.second_factor]}: a second person has to approve {request.name}, too. "
+            "With one you alone would decide, but a vote is never changed: log in again with it first."
+        )
 
     def need(self, request: ApprovalRequest, verb: str) -> None:
         """Forbidden where this person lacks the right itself, whatever else is true of the request."""
@@ -89,9 +110,7 @@ class Reviewer:
             Forbidden: the hub or the API server refused the vote.
             InvalidDecision: it does not fit the request, an edit for example.
         """
-        repeated = self.check(request, wish.kind)
-        if repeated is not None:
-            return await self._follow(store, request, repeated)
+        self.check(request, wish.kind)
         for verb in wish.verbs:
             self.need(request, verb)
         decision = self._voter.decision(request, wish)
@@ -116,10 +135,10 @@ class Reviewer:
             raise self._voter.refused(request, error) from error
 
     async def _follow(self, store: ReviewerStore, request: ApprovalRequest, decision: Decision) -> Recorded:
-        """Wait until the decision is counted and, if it decides, until the call was picked up; PATIENCE at most."""
+        """Wait until the decision is counted and, if it decides, until the call was picked up; for a moment only."""
         changes = store.watch(request.namespace)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE if decision.arguments_patch is None else _PATIENCE_EDITED):
                 request = await store.get(request.namespace, request.name)
                 while not _is_settled(request, decision):
                     changed = await anext(changes)

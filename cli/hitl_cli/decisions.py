@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -30,11 +31,40 @@ def decide(session: Session, choice: Choice) -> Exit:
     alone = len(requests) == 1 and not choice.group
     if alone:
         reviewer.check(requests[0], choice.kind)
+    warning = reviewer.spends_a_half_vote(requests[0]) if alone and choice.kind is DecisionKind.APPROVED else ""
+    if not _is_meant(session, warning):
+        session.screen.talk("nothing was recorded")
+        return Exit.ERROR
     # Outside the event loop: there Ctrl-C at the question would only be seen after the answer.
     wish = _wish(session, choice, requests)
+    if alone and wish.patch is not None:
+        _need_policies_leave(session, requests[0], wish.patch)
     if alone:
         return print_one(session, choice, asyncio.run(_record(session, reviewer, requests[0], wish)))
     return print_many(session, choice, asyncio.run(_record_all(session, choice, reviewer, requests, wish)))
+
+
+def _is_meant(session: Session, warning: str) -> bool:
+    """Whether a vote is cast in spite of a warning: at a terminal that is asked."""
+    if not warning:
+        return True
+    session.screen.talk(f"warning: {warning}")
+    if not (session.screen.is_interactive and session.screen.output.is_for_people):
+        return True
+    return session.screen.ask("Approve without it? [y/N] ").lower() in ("y", "yes")
+
+
+def _need_policies_leave(session: Session, request: ApprovalRequest, patch: Mapping[str, Any]) -> None:
+    """Refuse a change that the policies would refuse, before the one vote is spent on it. HitlError says why."""
+    from hitl_cli.rehearsal import refusal_of_edit  # noqa: PLC0415 - start-up: brings the whole compiler
+
+    why = refusal_of_edit(session, request, patch)
+    if why:
+        deny = session.hint("deny", request.name, "--reason", '"…"', about=request)
+        raise HitlError(
+            f"the policy refuses the changed call: {why}; nothing was recorded\n"
+            f"Change it otherwise, or refuse it: {deny}"
+        )
 
 
 async def _read(session: Session, choice: Choice) -> tuple[list[ApprovalRequest], Reviewer]:
@@ -109,11 +139,14 @@ def _asked(session: Session, choice: Choice, request: ApprovalRequest) -> tuple[
     session.screen.talk("Why? The agent reads this.")
     for number, (text, category) in enumerate(usual, 1):
         session.screen.talk(f"  {number}  {text.ljust(size)}{f'   ({category.kebab})' if category else ''}")
-    typed = session.screen.ask("  or type a reason: " if usual else "  reason: ")
-    if typed.isdigit() and 0 < int(typed) <= len(usual):
-        text, category = usual[int(typed) - 1]
-        return text, choice.category or category
-    return typed, choice.category
+    while True:
+        typed = session.screen.ask("  or type a reason: " if usual else "  reason: ")
+        if not usual or not typed.isdecimal():
+            return typed, choice.category
+        if 0 < int(typed) <= len(usual):
+            text, category = usual[int(typed) - 1]
+            return text, choice.category or category
+        session.screen.talk(f"  there is no {typed}: {'1' if len(usual) == 1 else f'1 to {len(usual)}'}, or words")
 
 
 async def _everything(session: Session) -> list[ApprovalRequest]:

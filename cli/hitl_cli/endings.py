@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import assert_never
 
-from hitl.approvals.conditions import ExpiryReason, outcome
+from hitl.approvals.conditions import CancelReason, ExpiryReason, outcome
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State
 from hitl.approvals.timeline import deadline_of, in_force
 from hitl_cli.lines import shown
@@ -41,6 +41,9 @@ def ending(request: ApprovalRequest, now: datetime) -> str:
             return f"was denied{_by(request, DecisionKind.DENIED, now) or _ago(when, now)}{_because(_denial(request))}"
         case State.EXPIRED:
             return _expiry(request, now)
+        case State.CANCELLED if refused := refused_edit(request):
+            by = _by(request, DecisionKind.APPROVED, now)
+            return f"was approved with changes{by}, and the policy refused the changed call: {refused}; nothing ran"
         case State.CANCELLED:
             message = _message(request, State.CANCELLED)
             return f"was cancelled{_ago(when, now)}{f': {message}' if message else ''}; nothing ran"
@@ -61,6 +64,21 @@ def deciders(request: ApprovalRequest, kind: DecisionKind) -> list[Decision]:
     """Decisions of one kind that count, oldest first: those the hub refused are left out."""
     refused = {each.reviewer for each in request.status.verified if each.refused and not each.note}
     return [each for each in request.status.decisions if each.decision is kind and each.reviewer not in refused]
+
+
+def refused_edit(request: ApprovalRequest) -> str:
+    """Why the policy refused a call as a reviewer had changed it; empty where it did not, or nobody changed it."""
+    condition = outcome(request.status.conditions, State.CANCELLED)
+    if condition is None or condition.reason != CancelReason.POLICY_TIGHTENED:
+        return ""
+    changed = any(each.arguments_patch for each in deciders(request, DecisionKind.APPROVED))
+    return _message(request, State.CANCELLED) or "the policy says Deny" if changed else ""
+
+
+def is_uncounted(request: ApprovalRequest, decision: Decision) -> bool:
+    """Whether no control plane has looked at a vote on a request that still waits."""
+    looked_at = {entry.reviewer for entry in request.status.verified if not entry.note}
+    return request.status.state is State.PENDING and decision.reviewer not in looked_at
 
 
 def _denial(request: ApprovalRequest) -> Decision | None:

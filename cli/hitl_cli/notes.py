@@ -47,7 +47,7 @@ def leave(session: Session, ask: Ask) -> Exit:
             done = "extended" if ask.kind is NoteType.EXTEND else "escalated"
             words = done if heeded else f"asked to be {done}, not yet heeded"
             session.screen.data(f"{RESOURCE}/{request.name} {words}")
-            session.screen.talk(*(_effect(session, ask, request) if heeded else _unheeded(session)))
+            session.screen.talk(*(_effect(session, ask, request) if heeded else _unheeded(session, request)))
     return Exit.DONE if heeded else Exit.NOT_DECISIVE
 
 
@@ -104,8 +104,8 @@ def _effect(session: Session, ask: Ask, request: ApprovalRequest) -> list[str]:
     return [f"  {whom}; it expires in {until(deadline, now)}"]
 
 
-def _unheeded(session: Session) -> list[str]:
+def _unheeded(session: Session, request: ApprovalRequest) -> list[str]:
     return [
-        f"  no control plane looked at it within {PATIENCE:.0f}s; it counts as soon as one does",
-        *session.place.unheard(),
+        f"  no control plane looked at it within {PATIENCE:.0f}s; whether it will be heeded is not known",
+        *asyncio.run(session.place.unheard(request)),
     ]

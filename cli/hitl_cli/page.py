@@ -13,7 +13,7 @@ from hitl.policy.durations import format_duration
 from hitl.policy.verdicts import SecondFactor
 from hitl_cli.arguments import argument_lines, changes, framed, limited
 from hitl_cli.difference import difference, edits_of, patched
-from hitl_cli.endings import deciders, ending, state_at
+from hitl_cli.endings import deciders, ending, is_uncounted, state_at
 from hitl_cli.lines import Line, Tint, hanging, line, tinted, word
 from hitl_cli.past import Past
 from hitl_cli.place import Place
@@ -159,6 +159,9 @@ def _who_decides(request: ApprovalRequest, beside: Beside, width: int) -> list[L
         lines += _noted(f"  {name.ljust(size)}   {text}", note, width)
     for decision in deciders(request, DecisionKind.DENIED):
         lines += hanging("  ", _said(request, decision, beside.now), width)
+    for decision in request.status.decisions if pending else ():
+        if decision.decision is DecisionKind.APPROVED and is_uncounted(request, decision):
+            lines += hanging("  ", _said(request, decision, beside.now), width)
     for entry in request.status.verified:
         if entry.refused and not entry.note:
             lines += hanging("  ", f"not counted: {entry.reviewer}, {entry.refused}", width)
@@ -197,7 +200,9 @@ def _factor(row: Progress) -> str:
 def _said(request: ApprovalRequest, decision: Decision, now: datetime) -> str:
     at = f" {clock(decision.time, now)}" if decision.time else ""
     reason = f' ("{decision.reason}")' if decision.reason else ""
-    return f"{decision.reviewer} {decision.decision.value.lower()}{at}{_shown_factor(request, decision)}{reason}"
+    waits = ", not counted yet" if is_uncounted(request, decision) else ""
+    said = f"{decision.reviewer} {decision.decision.value.lower()}{at}{_shown_factor(request, decision)}"
+    return f"{said}{waits}{reason}"
 
 
 def _shown_factor(request: ApprovalRequest, decision: Decision) -> str:

@@ -113,8 +113,8 @@ class Place(Protocol):
         """How far the requirements have come, as people here see it."""
         ...
 
-    def unheard(self) -> list[str]:
-        """Lines on a vote that nobody has looked at yet: why, and what to do."""
+    async def unheard(self, request: ApprovalRequest) -> list[str]:
+        """Lines on a vote that nobody has looked at yet: what is known of why, and what to do."""
         ...
 
     def open(self, *, viewed: bool = True, follows: bool = False) -> AbstractAsyncContextManager[Desk]:

@@ -1,5 +1,6 @@
 """`hitl approve` and `hitl deny` against UX 4 and 5: the real program, the real store and the real control plane."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,6 +12,8 @@ from hitl.approvals.requests import ApprovalRequest, Category, Decision, Decisio
 from hitl.errors import InvalidDecision
 from hitl.policy.verdicts import Requirement
 from hitl_cli.edit import patch_of
+
+LONGEST_WAIT = 20.0  # seconds until the control plane has looked at a vote
 
 TWO = (Requirement("lead", any_of=("support-leads",)), Requirement("manager", any_of=("managers",)))
 
@@ -94,13 +97,18 @@ def test_two_people_are_needed_and_said(decided_home: AHome) -> None:
     assert (second.code, second.out) == (0, "approvalrequest.hitl.dev/two-1 approved\n")
 
 
-def test_approving_twice_says_the_same_again(decided_home: AHome) -> None:
-    """A repeated approval adds no vote and answers as the first did."""
+def test_approving_twice_is_refused_like_any_change_of_a_vote(decided_home: AHome) -> None:
+    """A second approval records nothing, its reason neither, and says so; exit code 4."""
     decided_home.request("twice-1", a_spec(tier="multi-factor", requirements=TWO))
-    for _ in range(2):
-        done = decided_home.hitl("approve", "twice-1", "--as", "ana", "--reason", "yes")
-        assert (done.code, done.out.split(" ", 1)[1]) == (5, "approval recorded, not yet decisive (1 of 2)\n")
-    assert len(decided_home.now_is("twice-1").status.decisions) == 1
+    first = decided_home.hitl("approve", "twice-1", "--as", "ana", "--reason", "yes")
+    assert (first.code, first.out.split(" ", 1)[1]) == (5, "approval recorded, not yet decisive (1 of 2)\n")
+    done = decided_home.hitl("approve", "twice-1", "--as", "ana", "--reason", "better words")
+    assert (done.code, done.out) == (4, "")
+    assert done.err.splitlines() == [
+        "error: you have approved twice-1 already; a vote is never changed, nor is its reason",
+        "Where it stands: hitl show twice-1",
+    ]
+    assert [each.reason for each in decided_home.now_is("twice-1").status.decisions] == ["yes"]
 
 
 def test_a_vote_is_never_changed(decided_home: AHome) -> None:
@@ -390,6 +398,9 @@ def test_a_vote_that_does_not_count_is_called_so_and_its_key_is_named(decided_ho
     request = decided_home.request("refused-1", a_spec(timeout=120))
     vote = Decision("cleo", DecisionKind.APPROVED, request.spec.digest, request.uid, groups=("support-leads",))
     decided_home.decide(request, vote)
+    give_up = time.monotonic() + LONGEST_WAIT
+    while not decided_home.now_is("refused-1").status.verified:
+        assert time.monotonic() < give_up
     key = decided_home.path / "people" / "cleo.key"
     hers = key.read_bytes()
     key.write_bytes((decided_home.path / "people" / "ana.key").read_bytes())

@@ -63,6 +63,22 @@ def terminal(home: AHome, *words: str) -> Iterator[Terminal]:
         opened.close()
 
 
+def test_a_number_outside_the_menu_is_asked_again(decided_home: AHome) -> None:
+    """The agent never reads "7": the question comes again, and words are taken."""
+    step = decided(DecisionKind.DENIED, "cleo", "Customer already refunded", Category.MISSING_CONTEXT)
+    decided_home.request("earlier-7", a_spec(denials_to_end=1), then=step, age=300)
+    decided_home.request("menu-1")
+    with terminal(decided_home, "deny", "menu-1", "--as", "ana") as person:
+        person.until("or type a reason: ")
+        person.type("7\n")
+        again = person.until("or type a reason: ")
+        assert "there is no 7: " in again
+        person.type("not this customer\n")
+        code, _ = person.end()
+    assert code == 0
+    assert decided_home.now_is("menu-1").status.decisions[0].reason == "not this customer"
+
+
 def test_a_denial_offers_the_answers_that_are_given_most(decided_home: AHome) -> None:
     """Without --reason at a terminal: the usual answers with their categories; a number picks one."""
     for number in range(2):

@@ -4,6 +4,7 @@ import pytest
 
 from cli.homes import a_spec
 from cluster.inboxes import Inbox
+from cluster_fixtures import applied
 from control_plane.running import ControlPlane
 from hitl.approvals.requests import DecisionKind, NoteType
 from hitl.policy.verdicts import EscalationStep, Requirement, SecondFactor
@@ -41,12 +42,35 @@ def test_I3_the_vote_is_the_callers_with_the_groups_that_matter(inbox: Inbox) ->
 
 
 def test_while_nobody_looks_the_vote_is_said_to_wait(inbox: Inbox) -> None:
-    """No operator: recorded, exit code 5, and the command that looks what is wrong."""
+    """No operator: recorded, exit code 5, no promise, who can tell, and where to see what became of it."""
     inbox.request("refund-1")
-    done = inbox.person(ANA, ["support-leads"]).hitl("approve", "refund-1")
+    ana = inbox.person(ANA, ["support-leads"])
+    done = ana.hitl("approve", "refund-1", "--reason", "checked")
     assert done.code == 5
     assert done.out == "approvalrequest.hitl.dev/refund-1 approval recorded, not yet counted\n"
-    assert "Next: kubectl hitl doctor" in done.err
+    assert done.err.splitlines() == [
+        "  no control plane looked at it within 2s; whether it will count is not known",
+        "  you may not see whether the operator runs and its checks stand; if not, the vote will not count",
+        "Ask an administrator: kubectl hitl doctor",
+        "What became of it: kubectl hitl show refund-1",
+    ]
+    shown = ana.hitl("show", "refund-1").out
+    assert f"{ANA} approved " in shown
+    assert ', not counted yet ("checked")' in shown
+
+
+def test_who_may_read_the_lease_hears_that_the_operator_is_down(inbox: Inbox) -> None:
+    """The Lease is read where the reviewer may: nobody leads, so nobody counts the vote."""
+    rules = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get"]}]
+    name = f"leases-{inbox.namespace}"
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}}
+    applied(inbox.plane, {**role, "rules": rules})
+    lea = "lea@example.com"
+    inbox.bind("hitl-reviewer", lea).bind(name, lea, namespace="hitl-system").request("refund-1")
+    done = inbox.person(lea, ["support-leads"]).hitl("approve", "refund-1")
+    assert done.code == 5
+    assert "  the operator is down, so no vote is counted: no" in done.err
+    assert "Tell an administrator: kubectl hitl doctor" in done.err
 
 
 def test_two_reviewers_decide_together(inbox: Inbox) -> None:
@@ -65,7 +89,8 @@ def test_two_reviewers_decide_together(inbox: Inbox) -> None:
     assert "  manager    1 of group managers" in first.err
     assert f"  operator   {ANA} approved " in shown.out
     assert "you may decide" in shown.out
-    assert again.code == 5
+    assert again.code == 4
+    assert again.err.startswith("error: you have approved deploy-1 already; a vote is never changed")
     assert (second.code, second.out) == (0, "approvalrequest.hitl.dev/deploy-1 approved\n"), second.err
 
 

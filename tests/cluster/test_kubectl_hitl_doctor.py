@@ -150,7 +150,10 @@ def test_what_a_reviewer_may_not_read_is_unknown_and_no_problem(admin: Person) -
         "operator",
         "namespace",
     }
-    assert "4 could not be read as you; an administrator sees them." in done.err
+    assert done.err.splitlines() == [
+        "No problem in what you may read. Not looked at: crds, admission, operator, namespace.",
+        "Whether those are well an administrator can tell: kubectl hitl doctor",
+    ]
 
 
 def test_an_api_server_that_is_not_there_is_the_only_finding(admin: Person) -> None:

@@ -1,6 +1,7 @@
 """`hitl doctor`: whether hitl is installed on the cluster as it should be, and what to do where it is not."""
 
 import asyncio
+from collections.abc import Sequence
 
 import click
 
@@ -41,9 +42,7 @@ def command(session: Session, *, operator_namespace: str) -> Exit:
     findings = asyncio.run(examined(place, operator_namespace))
     if session.screen.output.is_for_people:
         session.screen.data(*(each for finding in findings for each in _lines(finding, session.screen.width)))
-        problems = sum(finding.health is Health.PROBLEM for finding in findings)
-        unknown = sum(finding.health is Health.UNKNOWN for finding in findings)
-        session.screen.talk(_summary(problems, unknown))
+        session.screen.talk(*_summary(findings, session.hint("doctor")))
     else:
         session.screen.document([_document(finding) for finding in findings])
     return Exit.ERROR if any(finding.health is Health.PROBLEM for finding in findings) else Exit.DONE
@@ -61,11 +60,17 @@ def _lines(finding: Finding, width: int) -> list[Line]:
     return [*lines, *(line("    ", step) for step in finding.steps)]
 
 
-def _summary(problems: int, unknown: int) -> str:
-    not_read = f" {unknown} could not be read as you; an administrator sees them." if unknown else ""
-    if not problems:
-        return f"No problem found.{not_read}"
-    return f"{problems} problem{'' if problems == 1 else 's'}.{not_read}"
+def _summary(findings: Sequence[Finding], again: str) -> list[str]:
+    """What was found, and what could not be looked at: nobody is to take that for being well."""
+    problems = sum(each.health is Health.PROBLEM for each in findings)
+    unseen = list(dict.fromkeys(each.check for each in findings if each.health is Health.UNKNOWN))
+    count = f"{problems} problem{'' if problems == 1 else 's'}"
+    if not unseen:
+        return [f"{count}." if problems else "No problem found."]
+    return [
+        f"{count if problems else 'No problem'} in what you may read. Not looked at: {', '.join(unseen)}.",
+        f"Whether those are well an administrator can tell: {again}",
+    ]
 
 
 def _document(finding: Finding) -> dict[str, object]:

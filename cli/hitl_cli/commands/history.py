@@ -10,7 +10,7 @@ import click
 
 from hitl.approvals.requests import ApprovalRequest, DecisionKind, State
 from hitl.policy.durations import parse_duration
-from hitl_cli.endings import deciders, ended_at, state_at
+from hitl_cli.endings import deciders, ended_at, refused_edit, state_at
 from hitl_cli.exits import Exit
 from hitl_cli.lines import Column, Line, word
 from hitl_cli.options import namespace_option, output_option, pass_session, place_option
@@ -110,4 +110,5 @@ def _cells(request: ApprovalRequest, now: datetime, *, wide: bool) -> list[Line]
     cells: list[Line] = [request.name, word(state.value), since(ended, now), people or "-", agent_of(request)]
     if wide:
         cells += [word(tier_of(request)), why_of(request), took(ended - request.created)]
-    return [*cells, request.spec.summary]
+    refused = "changed call refused: " if refused_edit(request) else ""
+    return [*cells, f"{refused}{request.spec.summary}"]

@@ -97,8 +97,12 @@ class ClusterPlace:
     def progress(self, request: ApprovalRequest) -> tuple[Progress, ...]:
         return progress_of(request)
 
-    def unheard(self) -> list[str]:
-        return [f"Next: {self.hint('doctor')}"]
+    async def unheard(self, request: ApprovalRequest) -> list[str]:
+        from hitl_cli.on_cluster.unheard import why_unheard  # noqa: PLC0415 - start-up: few votes wait
+
+        async with self.open(viewed=False) as desk:
+            known = await why_unheard(desk.api, self)
+        return [*known, f"What became of it: {self.hint('show', request.name, about=request)}"]
 
     @asynccontextmanager
     async def open(self, *, viewed: bool = True, follows: bool = False) -> AsyncIterator[ClusterDesk]:
