@@ -91,7 +91,7 @@ class Cluster:
 
     def kubectl_of(self, person: str, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """`kubectl WORDS` as one of PEOPLE, in the agent's namespace, the plugin on PATH as after an installation."""
-        kubeconfig = self.plane.kubeconfig(person, PEOPLE[person][0], namespace=NAMESPACE)
+        kubeconfig = self.plane.kubeconfig(person, PEOPLE[person], namespace=NAMESPACE)
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "PATH": programs, "NO_COLOR": "1", "COLUMNS": "100"}
         return subprocess.run(
@@ -129,9 +129,9 @@ class Cluster:
     def forge_vote(self, forger: str, request: str, reviewer: str) -> None:
         """Write an approval in the name of `reviewer` as `forger`; tried until the API server takes it."""
         shown = self._request(request)
-        vote = {"reviewer": reviewer, "decision": "Approved", "groups": list(PEOPLE[reviewer][0])}
+        vote = {"reviewer": reviewer, "decision": "Approved", "groups": list(PEOPLE[reviewer])}
         vote |= {"digest": shown["spec"]["digest"], "requestUID": shown["metadata"]["uid"]}
-        access = Access.from_kubeconfig(self.plane.kubeconfig(forger, PEOPLE[forger][0]))
+        access = Access.from_kubeconfig(self.plane.kubeconfig(forger, PEOPLE[forger]))
         asyncio.run(_patched(access, path_to(NAMESPACE, request, status=True), {"status": {"decisions": [vote]}}))
 
     def leader(self) -> str:

@@ -10,12 +10,19 @@ OPERATOR_NAMESPACE = "hitl-system"
 OPERATOR = "hitl-operator"
 HUB_NAME = "hitl-operator.hitl-system.svc"
 
-# Who they are, what groups their login gives them, which shipped ClusterRole they hold in the namespace.
+# Who they are, and what groups their login gives them.
 PEOPLE = {
-    "ana@example.com": (("support",), "hitl-reviewer"),
-    "bo@example.com": (("support", "managers"), "hitl-senior-reviewer"),
-    "jun@example.com": (("juniors",), "hitl-reviewer"),
-    "pat@example.com": (("platform",), "hitl-policy-author"),
+    "ana@example.com": ("support",),
+    "bo@example.com": ("support", "managers"),
+    "jun@example.com": ("juniors",),
+    "pat@example.com": ("platform",),
+}
+# Which shipped ClusterRole a group holds in the namespace. The policy's people are asked about both tiers.
+ROLES = {
+    "support": "hitl-senior-reviewer",
+    "managers": "hitl-senior-reviewer",
+    "juniors": "hitl-reviewer",
+    "platform": "hitl-policy-author",
 }
 
 
@@ -47,14 +54,14 @@ def agent_objects(pods: int) -> list[dict[str, Any]]:
 
 
 def people_objects() -> list[dict[str, Any]]:
-    """One RoleBinding for each of PEOPLE."""
+    """One RoleBinding for each of ROLES."""
     return [
         {
-            **_object("rbac.authorization.k8s.io/v1", "RoleBinding", person.partition("@")[0], namespace=NAMESPACE),
+            **_object("rbac.authorization.k8s.io/v1", "RoleBinding", group, namespace=NAMESPACE),
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": person}],
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group}],
         }
-        for person, (_, role) in PEOPLE.items()
+        for group, role in ROLES.items()
     ]
 
 

@@ -126,15 +126,30 @@ def test_nothing_to_do_says_why_that_is_believable(inbox: Inbox) -> None:
 
 
 def test_what_nobody_can_decide_is_warned_of(inbox: Inbox) -> None:
-    """The operator found no one for a policy: the list says which request will expire and what to type."""
+    """The operator found no one for two policies, for one reason: said once, with the next step, no line too wide."""
+    message = "no binding lets group support-leads approve confirm here, and nobody is bound by name there"
+    for name in ("support", "sales"):
+        policy = a_policy(inbox.namespace, name)
+        applied(inbox.plane, policy)
+        said_of(inbox.plane, policy, {"conditions": [a_condition("ReviewersAvailable", "False", "Unbound", message)]})
+    refs = tuple(PolicyRef("AgentPolicy", inbox.namespace, name, 1) for name in ("support", "sales"))
+    inbox.request("refund-1", a_spec(policies=refs))
+    done = inbox.person(ANA, ["support-leads"]).hitl("list")
+    assert " ".join(done.err.split()).count(f"warning: {message}; refund-1 will expire.") == 1
+    assert "  Next: kubectl hitl escalate refund-1, or bind the role to the group" in done.err
+    assert max(map(len, done.err.splitlines())) <= 100
+
+
+def test_people_who_are_bound_by_name_are_no_reason_to_warn(inbox: Inbox) -> None:
+    """Where somebody may be in the group, the list says nothing of an end, and status nothing of a problem."""
     policy = a_policy(inbox.namespace)
     applied(inbox.plane, policy)
-    message = "nobody in group support-leads may approve approvalrequests/confirm here"
-    said_of(inbox.plane, policy, {"conditions": [a_condition("ReviewersAvailable", "False", "Unbound", message)]})
+    unknown = a_condition("ReviewersAvailable", "Unknown", "BoundByName", "No binding lets group support-leads approve")
+    said_of(inbox.plane, policy, {"conditions": [unknown]})
     inbox.request("refund-1", a_spec(policies=(PolicyRef("AgentPolicy", inbox.namespace, "support", 1),)))
-    done = inbox.person(ANA, ["support-leads"]).hitl("list")
-    assert f"warning: {message}; refund-1 will expire." in done.err
-    assert "  Next: kubectl hitl escalate refund-1, or bind the role to the group" in done.err
+    ana = inbox.person(ANA, ["support-leads"])
+    assert "warning" not in ana.hitl("list").err
+    assert "BoundByName" not in ana.hitl("status").out
 
 
 def test_G1_hostile_words_stay_in_their_cell(inbox: Inbox) -> None:
@@ -273,14 +288,11 @@ def test_what_ran_unasked_is_read_from_the_operators_events(inbox: Inbox) -> Non
             await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(said())
-    ana = inbox.person(ANA)
-    denied = ana.hitl("activity")
+    denied = inbox.person("eve@example.com").hitl("activity")
     assert denied.code == 4
     assert f"error: you may not list events in namespace {inbox.namespace}: " in denied.err
-    rules = [{"apiGroups": [""], "resources": ["events"], "verbs": ["list"]}]
-    name = f"events-{inbox.namespace}"
-    applied(inbox.plane, {"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules})
-    inbox.bind(name, ANA)
+    assert "ole hitl-viewer has verb list on events" in denied.err
+    ana = inbox.person(ANA)
     (line,) = ana.hitl("activity").lines
     assert line.split()[1:] == ["Notify", "coder", "rule", "commits", "git", "commit", '"fix', "due", 'date"']
     assert [each.split()[1] for each in ana.hitl("activity", "--all").lines] == ["Notify", "Held"]

@@ -138,8 +138,11 @@ async def test_reviewers_are_asked_for_at_the_api_server(replicas: Replicas, aut
     replica = await replicas.start_whole("one", leads=True)
     await author.apply(ASKING)
     status = await until(lambda: has(author, ReviewersAvailable=("False", "Unbound")))
-    assert "leads may not approve confirm in" in status["conditions"]["ReviewersAvailable"]["message"]
-    assert "hitl-reviewer" in status["conditions"]["ReviewersAvailable"]["message"]
+    said = status["conditions"]["ReviewersAvailable"]["message"]
+    assert said == (
+        f"No approval can be given: no binding lets group leads approve confirm in {author.namespace}, and nobody is "
+        "bound by name there. Bind ClusterRole hitl-reviewer to the group"
+    )
     labels = {"policy": f"AgentPolicy/{author.namespace}/support"}
     assert replica.metrics.registry.get_sample_value("hitl_policy_unmanned", labels) == 1
     binding = {
@@ -151,6 +154,33 @@ async def test_reviewers_are_asked_for_at_the_api_server(replicas: Replicas, aut
     replica.idle += 61
     await author.apply({**ASKING, "posture": "Conservative"})
     await until(lambda: has(author, ReviewersAvailable=("True", "Bound")))
+    assert replica.metrics.registry.get_sample_value("hitl_policy_unmanned", labels) == 0
+
+
+async def test_people_who_are_bound_by_name_may_be_in_the_group(
+    replicas: Replicas, author: Author, admin: KubeAPI
+) -> None:
+    """Whoever is bound by name to a role that may approve makes it Unknown, not False; another role does not count."""
+    path = path_of("rbac.authorization.k8s.io/v1", "rolebindings", author.namespace)
+
+    def bound(name: str, role: str) -> dict[str, Any]:
+        return {
+            "metadata": {"name": role},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name}],
+        }
+
+    await admin.create(path, bound("vi@example.com", "hitl-viewer"))
+    replica = await replicas.start_whole("one", leads=True)
+    await author.apply(ASKING)
+    await until(lambda: has(author, ReviewersAvailable=("False", "Unbound")))
+    await admin.create(path, bound("ana@example.com", "hitl-reviewer"))
+    replica.idle += 61
+    await author.apply({**ASKING, "posture": "Conservative"})
+    status = await until(lambda: has(author, ReviewersAvailable=("Unknown", "BoundByName")))
+    said = status["conditions"]["ReviewersAvailable"]["message"]
+    assert said.startswith(f"No binding lets group leads approve confirm in {author.namespace}. People who are bound")
+    labels = {"policy": f"AgentPolicy/{author.namespace}/support"}
     assert replica.metrics.registry.get_sample_value("hitl_policy_unmanned", labels) == 0
 
 

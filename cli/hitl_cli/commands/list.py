@@ -12,7 +12,7 @@ from hitl.approvals.requirements import votes
 from hitl.approvals.timeline import in_force
 from hitl_cli.endings import state_at
 from hitl_cli.exits import Exit
-from hitl_cli.lines import Column, Line, Tint, table, tinted, word
+from hitl_cli.lines import Column, Line, Tint, table, tinted, word, wrapped
 from hitl_cli.options import (
     all_namespaces_option,
     namespace_option,
@@ -182,10 +182,19 @@ def _footer(session: Session, look: _Look, warnings: Sequence[str]) -> list[Line
         count = f"{len(rows)} {'waits' if len(rows) == 1 else 'wait'} for a decision"
     else:
         count = f"{len(mine)} of {len(rows)} need you{_others(rows)}"
-    lines: list[Line] = [f"{count}. The oldest has waited {oldest}.", *warnings]
+    said = [piece for warning in warnings for piece in _folded(warning, session.screen.width)]
+    lines: list[Line] = [f"{count}. The oldest has waited {oldest}.", *said]
     next_one = (mine or rows)[0].group
     whole = ["--group"] if len(next_one.members) > 1 else []
     return [*lines, f"Next: {session.hint('show', next_one.first.name, *whole, about=next_one.first)}"]
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """A warning over several lines where it is long; what is to be typed stays one line."""
+    if text.startswith(" "):
+        return [text]
+    first, *rest = wrapped(text, width - 2)
+    return [first, *(f"  {piece}" for piece in rest)]
 
 
 def _others(rows: Iterable[_Row]) -> str:

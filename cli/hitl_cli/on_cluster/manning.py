@@ -14,8 +14,8 @@ _POLICIES: Final = {"AgentPolicy": "agentpolicies", "ClusterAgentPolicy": "clust
 
 
 async def unmanned(api: KubeAPI, place: PlaceWords, requests: Sequence[ApprovalRequest]) -> list[str]:
-    """One warning for each policy whose reviewers cannot decide what waits; empty where that cannot be read."""
-    lines: list[str] = []
+    """One warning for each reason why nobody can decide what waits; empty where that cannot be read or is not known."""
+    said: dict[str, list[str]] = {}
     held = {(ref.kind, ref.namespace, ref.name): each for each in reversed(requests) for ref in each.spec.policies}
     for kind, plural in _POLICIES.items():
         if not any(of == kind for of, _, _ in held):
@@ -33,17 +33,17 @@ async def unmanned(api: KubeAPI, place: PlaceWords, requests: Sequence[ApprovalR
             metadata = policy["metadata"]
             request = held.get((kind, metadata.get("namespace", ""), metadata["name"]))
             message = _why_unmanned(policy)
-            if request is not None and message:
+            if request is not None and message and message not in said:
                 escalate = place.hint("escalate", request.name, about=request)
-                lines += [
+                said[message] = [
                     f"warning: {message.rstrip('.')}; {request.name} will expire.",
                     f"  Next: {escalate}, or bind the role to the group",
                 ]
-    return lines
+    return [line for lines in said.values() for line in lines]
 
 
 def _why_unmanned(policy: dict[str, Any]) -> str:
-    """What the operator found; empty where all groups may decide, or nobody knows."""
+    """What the operator found; empty where all groups may decide, or nobody knows (people who are bound by name)."""
     for condition in policy.get("status", {}).get("conditions", ()):
         if condition.get("type") == PolicyCondition.REVIEWERS_AVAILABLE and condition.get("status") == "False":
             return str(condition.get("message", ""))

@@ -46,6 +46,10 @@ class Accepted(StrEnum):
     """False. A requirement asks for a second factor that nobody could give here, so every call it holds would expire.
     Clears by itself once the factor is configured."""
 
+    EXCESSIVE = "Excessive"
+    """False. The namespace has more policies and tool servers, or heavier ones, than are read of one namespace; the
+    oldest are. The message says how many there are and may be. Clears by itself once some of them are removed."""
+
 
 class Programmed(StrEnum):
     """Reasons of `Programmed`."""
@@ -75,15 +79,20 @@ class ReviewersAvailable(StrEnum):
     """True. Every group that the policy names may approve the tiers it is asked about, in every namespace concerned."""
 
     UNBOUND = "Unbound"
-    """False. At least one group may not, and calls that need it expire; the message names group, tier and the role that
-    would help."""
+    """False. At least one group may not, and nobody is bound by name there: calls that need it expire. The message names
+    group, tier and the role that would help."""
+
+    BOUND_BY_NAME = "BoundByName"
+    """Unknown. No binding names a group, but people are bound by name there; whether they are in the group is known to
+    their login alone."""
 
     UNNAMED = "Unnamed"
     """Unknown. The policy names no group: whoever the API server lets approve the tier decides, which nobody can
     count."""
 
     UNCHECKED = "Unchecked"
-    """Unknown. The API server did not answer the question; it is asked again within a minute."""
+    """Unknown. The API server did not answer the question, or the operator may not read who is bound by name; it is
+    asked again within a minute."""
 
 
 class ReviewDue(StrEnum):

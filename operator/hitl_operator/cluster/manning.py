@@ -1,6 +1,7 @@
 """Whether the people that a policy names may decide at all: the API server is asked for each group (DESIGN 18).
 
-A group that may not approve a tier is a policy whose calls all expire; its author hears of it before an agent does.
+A group that may not approve a tier is a policy whose calls all expire; its author hears of it before an agent does. No
+API server knows who is in a group: where people are bound by name, they may be in it, and nothing can be said.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from hitl.kube.policy_conditions import ReviewersAvailable
 from hitl.policy.actions import Action
 from hitl.policy.spec import Policy, Rule, Undeclared
 from hitl.policy.verdicts import Requirement
+from hitl_operator.cluster.named_people import named_people
 
 CONFIRM: Final = "confirm"
 MULTI_FACTOR: Final = "multi-factor"
@@ -25,9 +27,13 @@ _FRESH: Final = 60.0  # seconds for which an answer counts
 _PAUSE: Final = 0.02  # seconds between two questions: 50 a second at most, whatever policies name
 _MOST_NAMESPACES: Final = 50  # looked at for a ClusterAgentPolicy whose groups have no rights in all namespaces
 _MOST_NAMED: Final = 5
+_MOST_PEOPLE: Final = 50  # of those who are bound by name in a namespace are asked about; more are taken to be enough
 
 Asked = tuple[str, str]
 """A group and a tier."""
+
+Missing = tuple[str, str, str]
+"""A group that may not approve a tier in a namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,8 @@ class Manning:
         self._api = api
         self._namespaces = namespaces
         self._monotonic = monotonic
-        self._answers: dict[tuple[str, str, str], tuple[bool, float]] = {}
+        self._answers: dict[tuple[str, str, str, str], tuple[bool, float]] = {}
+        self._people: dict[str, tuple[list[str], float]] = {}
 
     async def check(self, policy: Policy) -> Manned:
         """Whether its groups may decide now."""
@@ -87,7 +94,7 @@ class Manning:
         except HitlError as error:
             return Manned(ReviewersAvailable.UNCHECKED, f"The API server did not answer: {error}")
         if missing:
-            return Manned(ReviewersAvailable.UNBOUND, _unbound(missing))
+            return await self._unbound(missing)
         groups = sorted({group for group, _ in asked})
         return Manned(ReviewersAvailable.BOUND, f"May approve what it holds: {', '.join(groups)}")
 
@@ -95,6 +102,34 @@ class Manning:
         """Forget what is too old to count."""
         oldest = self._monotonic() - _FRESH
         self._answers = {key: answer for key, answer in self._answers.items() if answer[1] >= oldest}
+        self._people = {key: people for key, people in self._people.items() if people[1] >= oldest}
+
+    async def _unbound(self, missing: list[Missing]) -> Manned:
+        """Of groups that may not approve: that nobody can, or that who can is not known here."""
+        try:
+            hopeless = [each for each in missing if not await self._anybody(each[2], each[1])]
+        except HitlError as error:
+            said = f"{_capital(_listed(missing))}. Whether people are bound by name there could not be read: {error}"
+            return Manned(ReviewersAvailable.UNCHECKED, said)
+        if not hopeless:
+            said = f"{_capital(_listed(missing))}. People who are bound by name are not counted"
+            return Manned(ReviewersAvailable.BOUND_BY_NAME, f"{said}: their groups are not known before they decide")
+        roles = " or ".join(sorted({_ROLES[tier] for _, tier, _ in hopeless}))
+        said = f"No approval can be given: {_listed(hopeless)}, and nobody is bound by name there"
+        return Manned(ReviewersAvailable.UNBOUND, f"{said}. Bind ClusterRole {roles} to the group")
+
+    async def _anybody(self, namespace: str, tier: str) -> bool:
+        """Whether somebody who is bound by name may approve there, whatever groups they are in."""
+        known = self._people.get(namespace)
+        if known is None or self._monotonic() >= known[1] + _FRESH:
+            known = self._people[namespace] = await named_people(self._api, namespace), self._monotonic()
+        people, _ = known
+        if len(people) > _MOST_PEOPLE:
+            return True
+        for person in people:
+            if await self._may(namespace, "", tier, person=person):
+                return True
+        return False
 
     async def _missing(self, policy: Policy, group: str, tier: str) -> list[str]:
         """The namespaces in which a group may not approve a tier."""
@@ -106,24 +141,26 @@ class Manning:
         gated = sorted(self._namespaces())[:_MOST_NAMESPACES]
         return [namespace for namespace in gated if not await self._may(namespace, group, tier)]
 
-    async def _may(self, namespace: str, group: str, tier: str) -> bool:
-        known = self._answers.get((namespace, group, tier))
+    async def _may(self, namespace: str, group: str, tier: str, *, person: str = "") -> bool:
+        """Whether anybody of that group, or the person of that name, may approve."""
+        key = namespace, group, tier, person
+        known = self._answers.get(key)
         if known is not None and self._monotonic() < known[1] + _FRESH:
             return known[0]
         await asyncio.sleep(_PAUSE)
         attributes = {"group": "hitl.dev", "resource": "approvalrequests", "subresource": tier, "verb": "approve"}
         if namespace:
             attributes["namespace"] = namespace
-        # A person of that group and of no other that means anything; the name is one that nobody can have.
+        # A group is asked for by a person of it and of no other that means anything, with a name that nobody can have.
         spec = {
-            "user": "hitl:anybody",
-            "groups": [group, "system:authenticated"],
+            "user": person or "hitl:anybody",
+            "groups": [*filter(None, [group]), "system:authenticated"],
             "resourceAttributes": attributes,
         }
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
         answer = await self._api.create(_PATH, body)
         allowed = bool(answer["status"].get("allowed"))
-        self._answers[namespace, group, tier] = allowed, self._monotonic()
+        self._answers[key] = allowed, self._monotonic()
         return allowed
 
 
@@ -160,11 +197,12 @@ def _of(requirements: Iterable[Requirement], tiers: Iterable[str]) -> Iterator[A
     return ((group, tier) for each in requirements for group in each.any_of for tier in tiers)
 
 
-def _unbound(missing: list[tuple[str, str, str]]) -> str:
-    shown = [
-        f"{group} may not approve {tier} in {namespace}; bind ClusterRole {_ROLES[tier]} to that group there"
-        for group, tier, namespace in missing[:_MOST_NAMED]
-    ]
+def _listed(missing: list[Missing]) -> str:
+    shown = [f"no binding lets group {group} approve {tier} in {where}" for group, tier, where in missing[:_MOST_NAMED]]
     if len(missing) > _MOST_NAMED:
         shown.append(f"and {len(missing) - _MOST_NAMED} more")
-    return f"Calls that need them will expire: {'; '.join(shown)}"
+    return "; ".join(shown)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
