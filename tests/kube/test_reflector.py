@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from hitl.errors import ApiError, HitlError, InvalidInput, StoreUnavailable
@@ -154,12 +155,13 @@ async def test_a_storage_that_was_set_back_is_noticed_in_silence() -> None:
         assert any("set back" in str(trouble) for trouble in troubles)
 
 
-async def test_what_keep_cannot_read_is_left_out_and_reported() -> None:
-    """One object that cannot be read stops nothing: it is not kept, its trouble is told."""
+@pytest.mark.parametrize("problem", [InvalidInput("odd"), KeyError("odd"), OverflowError("odd"), RecursionError("odd")])
+async def test_H1_what_keep_cannot_read_is_left_out_and_reported(problem: Exception) -> None:
+    """H1: one object that cannot be read stops nothing: it is not kept, and is told by its name."""
 
     def keep(found: dict[str, Any]) -> str | None:
         if found["metadata"]["name"] == "odd":
-            raise InvalidInput("odd")
+            raise problem
         return "kept"
 
     script = Script(
@@ -170,7 +172,43 @@ async def test_what_keep_cannot_read_is_left_out_and_reported() -> None:
     async with mirroring(script, keep=keep) as (reflector, troubles):
         await until(reflector.synced.is_set)
         assert shown(reflector) == {"fine": "kept"}
-        assert [str(trouble) for trouble in troubles] == ["odd"]
+        (told,) = map(str, troubles)
+        assert told.startswith("/things: shop/odd is passed over: ")
+        assert script.asked == ["stream"]
+
+
+async def test_H1_what_somebody_does_with_the_news_of_one_object_stops_nothing() -> None:
+    """H1: a listener that stumbles over one object hears of the next; the mirror is right all the same."""
+
+    def changed(key: tuple[str, str], _was: str | None, _now: str | None) -> None:
+        if key[1] == "odd":
+            raise ValueError("stumbled")
+
+    script = Script(stream=not_served, pages={"": a_page(1)}, watch=stays_open)
+    async with mirroring(script) as (reflector, troubles):
+        reflector._on_change = changed
+        script.watch = lambda request: stays_open(request, event("ADDED", "odd", 2), event("ADDED", "fine", 3))
+        await until(lambda: shown(reflector) == {"odd": "2", "fine": "3"})
+        assert "shop/odd is passed over: ValueError: stumbled" in str(troubles[0])
+
+
+async def test_H1_a_watch_that_tells_nonsense_is_begun_again_in_growing_pauses() -> None:
+    """H1: lines that are no events end neither the mirror nor its follower, and the server is not pestered."""
+
+    async def nonsense(request: web.Request) -> web.StreamResponse:
+        response = await events(request, event("ADDED", "a", 11))
+        await response.write(b'{"type":"ADDED"}\n' if len(script.asked) % 2 else b"<html>\n")
+        return response
+
+    script = Script(stream=not_served, pages={"": a_page(10)}, watch=nonsense)
+    async with mirroring(script) as (reflector, troubles):
+        await until(lambda: len(troubles) >= 3)
+        assert shown(reflector) == {"a": "11"}
+        assert all(isinstance(trouble, StoreUnavailable) for trouble in troubles)
+        assert "no event" in str(troubles[0])
+        before = len(script.asked)
+        await asyncio.sleep(1)
+        assert len(script.asked) - before <= 4
 
 
 async def test_a_server_that_ends_every_watch_at_once_is_not_pestered() -> None:

@@ -9,9 +9,11 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, Self
 
-from hitl.errors import TooLarge
+import orjson
+
+from hitl.errors import StoreUnavailable, TooLarge
 from hitl.kube.access import Access
-from hitl.kube.parsing import parse_answer
+from hitl.kube.parsing import parsed
 from hitl.kube.transport import Transport
 
 JSON: Final = "application/json"
@@ -254,10 +256,16 @@ class KubeAPI:
         lines = self._transport.lines(path, query, accept=accept, idle=timeout + WATCH_GRACE if idle is None else idle)
         async with aclosing(lines):
             async for line in lines:
-                event = parse_answer(line)
-                if event["type"] == "ERROR":
-                    raise self._transport.refusal(event["object"], path)
-                yield event["type"], event["object"]
+                try:
+                    event = await parsed(line)
+                    kind, found = event["type"], event["object"]
+                except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+                    raise StoreUnavailable(
+                        f"{path}: a watch told what is no event ({error}); it begins again"
+                    ) from error
+                if kind == "ERROR":
+                    raise self._transport.refusal(found, path)
+                yield kind, found
 
 
 def _writing(field_manager: str, *, dry_run: bool) -> dict[str, str]:

@@ -4,6 +4,7 @@ An API server stores up to 10 000 levels where no policy of ours bounds them; th
 a list must not hide all the others, so what lies deeper than anything of ours is left out: null stands there.
 """
 
+import asyncio
 import re
 from typing import Any, Final
 
@@ -11,7 +12,11 @@ import orjson
 
 # Deeper than every field of a resource; free JSON of people is refused, when it is read, from 32 levels on.
 _DEEPEST: Final = 256
-_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
+_FLAT: Final = rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")'
+# From one bracket to the next, past objects and lists without others in them; or to where it is no JSON any more.
+_NEXT: Final = re.compile(
+    rb"(?:" + _FLAT + rb"|[\[{]" + _FLAT + rb'*+[\]}])*+(?:(?P<opens>[\[{])|(?P<closes>[\]}])|"|\Z)', re.DOTALL
+)
 
 
 def parse_answer(text: bytes) -> Any:
@@ -29,15 +34,23 @@ def parse_answer(text: bytes) -> Any:
         return orjson.loads(flat)
 
 
+async def parsed(text: bytes) -> Any:
+    """As `parse_answer`, and what takes seconds (a long list with one deep object in it) goes on beside the loop."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return await asyncio.to_thread(parse_answer, text)
+
+
 def _flattened(text: bytes) -> bytes:
     kept, begin, depth = [], 0, 0
-    for token in _TOKEN.finditer(text):
-        match token[0]:
-            case b"[" | b"{":
+    for token in _NEXT.finditer(text):
+        match token.lastgroup:
+            case "opens":
                 depth += 1
                 if depth == _DEEPEST + 1:
-                    kept += [text[begin : token.start()], b"null"]
-            case b"]" | b"}":
+                    kept += [text[begin : token.start("opens")], b"null"]
+            case "closes":
                 if depth == _DEEPEST + 1:
                     begin = token.end()
                 depth -= 1

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from hitl.errors import ApiError, HitlError, StoreUnavailable
+from hitl.errors import ApiError, HitlError, InvalidInput, StoreUnavailable
 from hitl.kube.api import JSON, LIST_METADATA, ONE_METADATA, WATCH_TIMEOUT, KubeAPI, Params
 from hitl.kube.following import Pauses, changes_after
 
@@ -25,7 +25,8 @@ class Reflector(Generic[T]):
     """Follows a collection until `run` is cancelled: streams it (WatchList) where that is served, else lists pages.
 
     A watch that breaks is taken up where it was; one that is too old (410) leads to a new look at everything, in which
-    what is gone is found out. `items` are always as they once were on the server, never newer than `heard` ago.
+    what is gone is found out. `items` are always as they once were on the server, never newer than `heard` ago. One
+    object that cannot be taken in keeps no other from being seen, whatever somebody wrote there.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Reflector(Generic[T]):
             api: must allow list and watch on `path`.
             path: of a collection.
             keep: what to remember of an object, seen whole (metadata_only: its metadata); None: nothing, it does not
-                count. An HitlError from it counts as None and is reported.
+                count. Whatever it raises counts as None and is reported, with the object's namespace and name.
             params: selectors. An object that leaves a selection counts as deleted.
             on_change: told (key, before, now) of every difference, None for not there; must not block.
             on_trouble: told of every failure; it goes on anyway.
@@ -96,8 +97,10 @@ class Reflector(Generic[T]):
                 await self._look_or_follow()
             except ApiError as error:
                 self._refused(error)
-            except StoreUnavailable as error:
+            except HitlError as error:
                 self._report(error)
+            except Exception as error:  # noqa: BLE001 - who rests on this mirror must not end with it
+                self._report(StoreUnavailable(f"{self._path}: cannot be followed by a defect ({_words(error)})"))
             else:
                 continue
             await self._pauses.rest()
@@ -142,8 +145,7 @@ class Reflector(Generic[T]):
                         self._complete(seen, found["metadata"]["resourceVersion"])
                         seen = None
                 else:
-                    seen.add(_key(found))
-                    self._put(kind, found)
+                    self._put(kind, found, seen)
         if seen is not None:
             self._streams = False  # it promised to say when that is all and did not: a page says so by itself
             raise StoreUnavailable(
@@ -160,8 +162,7 @@ class Reflector(Generic[T]):
             self._last_heard = self._monotonic()
             version = version or page["metadata"]["resourceVersion"]
             for found in page.pop("items", None) or ():
-                seen.add(_key(found))
-                self._put("ADDED", found)
+                self._put("ADDED", found, seen)
             after = page["metadata"].get("continue", "")
             if not after:
                 break
@@ -197,14 +198,21 @@ class Reflector(Generic[T]):
             self._put(kind, found)
         self._version = found["metadata"]["resourceVersion"]
 
-    def _put(self, kind: str, found: dict[str, Any]) -> None:
+    def _put(self, kind: str, found: dict[str, Any], seen: set[Key] | None = None) -> None:
+        key = _key(found)
+        if seen is not None:
+            seen.add(key)
         kept = None
         if kind != "DELETED":
             try:
                 kept = self._keep(found)
-            except HitlError as error:
-                self._report(error)
-        self._change(_key(found), kept)
+            except Exception as error:  # noqa: BLE001 - one object must not hide all the others
+                self._pass_over(key, error)
+        self._change(key, kept)
+
+    def _pass_over(self, key: Key, error: Exception) -> None:
+        place = "/".join(filter(None, key))
+        self._report(InvalidInput(f"{self._path}: {place} is passed over: {_words(error)}"))
 
     def _change(self, key: Key, now: T | None) -> None:
         before = self._items.get(key)
@@ -212,12 +220,20 @@ class Reflector(Generic[T]):
             self._items.pop(key, None)
         else:
             self._items[key] = now
-        if before != now and self._on_change is not None:
+        if before == now or self._on_change is None:
+            return
+        try:
             self._on_change(key, before, now)
+        except Exception as error:  # noqa: BLE001 - as above; what is mirrored is right all the same
+            self._pass_over(key, error)
 
     def _report(self, error: HitlError) -> None:
         if self._on_trouble is not None:
             self._on_trouble(error)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, HitlError) else f"{type(error).__name__}: {error}"
 
 
 def _key(found: Mapping[str, Any]) -> Key:

@@ -13,8 +13,8 @@ from multidict import CIMultiDict
 from hitl.kube.access import Access
 from hitl.kube.transport import CONNECT, LARGEST_ANSWER, Answer, Call, Headers, Transport
 
-# Bytes. One object, in a watch's line, is 1.5 MiB in etcd.
-_LARGEST_LINE: Final = 8 << 20
+# Bytes. One object, in a watch's line, is 1.5 MiB in etcd, and each <, > and & of it six characters in JSON.
+_LARGEST_LINE: Final = 16 << 20
 # Seconds. The API server keeps an idle connection for 90; a write on one that it is about to close would be lost.
 _KEEP_ALIVE: Final = 45.0
 # Seconds until a peer that is gone without a word is noticed: 15 + 3 probes of 5, as client-go's HTTP/2 pings do.

@@ -18,7 +18,7 @@ import orjson
 
 from hitl.errors import ApiError, HitlError, InvalidInput, StoreUnavailable, TooLarge
 from hitl.kube.access import Access
-from hitl.kube.parsing import parse_answer
+from hitl.kube.parsing import parsed
 
 # Bytes. One object has up to 1.5 MiB in etcd; of a page that is larger fewer are asked for (`KubeAPI.list_page`).
 LARGEST_ANSWER: Final = 64 << 20
@@ -77,12 +77,13 @@ class Transport(ABC):
                 while True:
                     answer = await self._once(call)
                     if answer.status < 400:
-                        return self._parsed(answer.body, call)
+                        break
                     if answer.status != 429:
                         raise self._refused(answer.status, answer.body, call)
                     await asyncio.sleep(_seconds_to_wait(answer.retry_after))
         except TimeoutError:
             raise self._unavailable(call, f"did not answer within {seconds:g} s") from None
+        return await self._parsed(answer.body, call)  # the server answered in time, however long that takes
 
     def refusal(self, status: Mapping[str, Any], path: str) -> HitlError:
         """What a metav1.Status in the middle of a watch means: ApiError, or StoreUnavailable where it could not."""
@@ -128,14 +129,14 @@ class Transport(ABC):
             headers.append(("Authorization", f"Bearer {token}"))
         return headers
 
-    def _parsed(self, answer: bytes, call: "Call") -> dict[str, Any]:
+    async def _parsed(self, answer: bytes, call: "Call") -> dict[str, Any]:
         try:
-            parsed = parse_answer(answer)
+            found = await parsed(answer)
         except orjson.JSONDecodeError:
-            parsed = None
-        if not isinstance(parsed, dict):
+            found = None
+        if not isinstance(found, dict):
             raise self._unavailable(call, "did not answer with JSON; is something else listening there?")
-        return parsed
+        return found
 
     def _refused(self, code: int, answer: bytes, call: "Call") -> HitlError:
         try:

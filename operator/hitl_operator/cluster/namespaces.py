@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hitl.errors import HitlError, InvalidInput
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
@@ -48,7 +49,7 @@ class NamespaceCache:
             path_of("v1", "namespaces"),
             keep=_slim,
             on_change=self._changed,
-            on_trouble=lambda error: _log.warning("namespaces-not-followed", problem=error),
+            on_trouble=_report,
             metadata_only=True,
         )
 
@@ -78,6 +79,13 @@ class NamespaceCache:
     def _changed(self, key: tuple[str, str], _old: Namespace | None, _new: Namespace | None) -> None:
         for listener in self.listeners:
             listener(key[1])
+
+
+def _report(trouble: HitlError) -> None:
+    if isinstance(trouble, InvalidInput):
+        _log.error("namespace-passed-over", problem=trouble, meaning="its pods get no config")
+    else:
+        _log.warning("namespaces-not-followed", problem=trouble)
 
 
 def _slim(found: Mapping[str, Any]) -> Namespace:

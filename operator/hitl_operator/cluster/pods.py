@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from hitl.errors import HitlError, InvalidInput
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
@@ -65,7 +66,7 @@ class PodCache:
             keep=slim,
             params={"labelSelector": f"{GATED}=true"},
             on_change=self._changed,
-            on_trouble=lambda error: _log.warning("pods-not-followed", problem=error),
+            on_trouble=_report,
         )
 
     def __len__(self) -> int:
@@ -87,6 +88,13 @@ class PodCache:
     def _changed(self, key: tuple[str, str], _old: Pod | None, _new: Pod | None) -> None:
         for listener in self.listeners:
             listener(*key)
+
+
+def _report(trouble: HitlError) -> None:
+    if isinstance(trouble, InvalidInput):
+        _log.error("pod-passed-over", problem=trouble, meaning="it counts as not gated, and gets no config")
+    else:
+        _log.warning("pods-not-followed", problem=trouble)
 
 
 def slim(found: Mapping[str, Any]) -> Pod:

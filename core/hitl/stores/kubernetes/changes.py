@@ -69,6 +69,9 @@ class Feed:
                 failures = 1 if self._version != began else failures + 1
                 if failures > 1:  # the first is a connection that was cut; nobody need hear of it
                     await self._put(error)
+            except Exception as error:  # noqa: BLE001 - who decides what waits must not end with it
+                words = f"{type(error).__name__}: {error}"
+                await self._put(StoreUnavailable(f"{self._path} cannot be watched by a defect ({words})"))
             else:
                 failures = 0
                 pauses.reset()
@@ -87,7 +90,7 @@ class Feed:
         async with aclosing(events):
             async for kind, found in events:
                 if kind == "DELETED":
-                    self._tell_deleted(found["metadata"])
+                    await self._tell_deleted(found["metadata"])
                 elif kind != "BOOKMARK":
                     await self._put(found)
                 self._version = found["metadata"]["resourceVersion"]
@@ -107,9 +110,15 @@ class Feed:
                 break
         self._version, self._is_behind = reached, False
 
-    def _tell_deleted(self, metadata: Mapping[str, Any]) -> None:
-        if self._deleted is not None:
-            self._deleted(f"{metadata['namespace']}/{metadata['name']}", metadata["uid"])
+    async def _tell_deleted(self, metadata: Mapping[str, Any]) -> None:
+        if self._deleted is None:
+            return
+        handle = f"{metadata['namespace']}/{metadata['name']}"
+        try:
+            self._deleted(handle, metadata["uid"])
+        except Exception as error:  # noqa: BLE001 - one request must not hide all the others
+            words = f"{type(error).__name__}: {error}"
+            await self._put(StoreUnavailable(f"{handle} was deleted, which could not be taken in ({words})"))
 
     async def _put(self, item: Mapping[str, Any] | HitlError) -> None:
         while len(self.found) >= _AHEAD:

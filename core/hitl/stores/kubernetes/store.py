@@ -261,13 +261,13 @@ class KubernetesStore:
     def _taken(self, found: Mapping[str, Any], *, is_current: bool = False) -> ApprovalRequest:
         self._saw(found["metadata"]["resourceVersion"], is_current=is_current)
         try:
-            return request_of(found)
+            return _read(found)
         except InvalidInput as error:
             raise Unreadable(_unreadable(found, error)) from error
 
     def _readable(self, found: Mapping[str, Any]) -> ApprovalRequest | None:
         try:
-            return request_of(found)
+            return _read(found)
         except InvalidInput as error:
             _log.error("%s", _unreadable(found, error))
             if self._on_unread is not None:
@@ -287,6 +287,16 @@ class KubernetesStore:
         if self._clock is not None:
             return self._clock()
         return self._api.server_time() or datetime.now(UTC)
+
+
+def _read(found: Mapping[str, Any]) -> ApprovalRequest:
+    """InvalidInput also where we stumble: one request must not hide all the others."""
+    try:
+        return request_of(found)
+    except InvalidInput:
+        raise
+    except Exception as error:
+        raise InvalidInput(f"by a defect ({type(error).__name__}: {error}); please report it") from error
 
 
 def _unreadable(found: Mapping[str, Any], error: InvalidInput) -> str:
