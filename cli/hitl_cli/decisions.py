@@ -11,6 +11,7 @@ from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind
 from hitl.errors import HitlError, NoLongerPending, NotFound
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.answers import Answer, Choice, Failure, Skip, print_many, print_one
+from hitl_cli.as_shown import is_as_shown
 from hitl_cli.deciding import Recorded, Reviewer
 from hitl_cli.edit import patch_of
 from hitl_cli.endings import deciders
@@ -31,6 +32,9 @@ def decide(session: Session, choice: Choice) -> Exit:
     alone = len(requests) == 1 and not choice.group
     if alone:
         reviewer.check(requests[0], choice.kind)
+    if not is_as_shown(session, choice, requests):
+        session.screen.talk("nothing was recorded")
+        return Exit.ERROR
     warning = reviewer.spends_a_half_vote(requests[0]) if alone and choice.kind is DecisionKind.APPROVED else ""
     if not _is_meant(session, warning):
         session.screen.talk("nothing was recorded")

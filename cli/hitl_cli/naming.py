@@ -5,10 +5,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hitl.approvals.keys import tells
 from hitl_cli.session import Session
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+
+def telling_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    """The same where a name approves: only what was typed far enough to mean one call, and none that nobody saw."""
+    found = request_names(context, parameter, incomplete)
+    return [each for each in found if tells(each.value, incomplete)]
 
 
 def request_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hitl.approvals.keys import match_prefix
+from hitl.approvals.keys import match_prefix, tells
 from hitl.approvals.requests import ApprovalRequest, Kind, State
 from hitl.errors import AmbiguousName, NotFound
 from hitl.policy.verdicts import Reason
@@ -99,6 +99,11 @@ class Named(Protocol):
 def is_whole_name(request: ApprovalRequest, typed: str) -> bool:
     """Whether `typed` is the request's full name, not only the beginning of it."""
     return _bare(typed).lower() == request.name
+
+
+def is_telling(request: ApprovalRequest, typed: str) -> bool:
+    """Whether `typed` means this request and can mean no other one, also none that is asked for later."""
+    return tells(request.name, _bare(typed))
 
 
 def fits(request: ApprovalRequest, typed: str) -> bool:

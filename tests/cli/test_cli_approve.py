@@ -177,7 +177,7 @@ def mails(decided_home: AHome, request: pytest.FixtureRequest) -> list[str]:
 
 def test_D4_a_group_is_approved_except_what_is_new(decided_home: AHome, mails: list[str]) -> None:
     """D4: one line each; an item with a new argument is never taken along; the worst exit code wins."""
-    done = decided_home.process("approve", mails[0], "--group", "--as", "ana")
+    done = decided_home.process("approve", mails[0], "--item", ",".join(mails), "--as", "ana")
     assert done.code == 1
     assert done.lines == [
         f"approvalrequest.hitl.dev/{mails[0]} approved",

@@ -21,10 +21,10 @@ def inbox(control_plane: ControlPlane, namespace: str) -> Inbox:
 
 def test_an_approval_is_released_within_moments(inbox: Inbox) -> None:
     """Stdout says what is true, stderr to whom it was released and how fast; exit code 0."""
-    inbox.request("refund-7f3kq")
+    inbox.request("refund-7f3kq2m8xa")
     with inbox.operated():
-        done = inbox.person(ANA, ["support-leads"]).hitl("approve", "refund-7f")
-    assert (done.code, done.out) == (0, "approvalrequest.hitl.dev/refund-7f3kq approved\n"), done.err
+        done = inbox.person(ANA, ["support-leads"]).hitl("approve", "refund-7f3k")
+    assert (done.code, done.out) == (0, "approvalrequest.hitl.dev/refund-7f3kq2m8xa approved\n"), done.err
     assert "refund 150.00 EUR to customer C-20817 · digest 5f1c2ab9 · released to support in " in done.err
 
 
@@ -137,7 +137,7 @@ def test_D4_a_group_is_approved_but_for_what_is_new_in_it(inbox: Inbox) -> None:
         spec = a_spec(group_key="mails", arguments=f'{{"to":"{number}@example.com"{extra}}}', digest=f"{number}a" * 32)
         inbox.request(f"email-{number}", spec)
     with inbox.operated():
-        done = inbox.person(ANA, ["support-leads"]).hitl("approve", "email-0", "--group")
+        done = inbox.person(ANA, ["support-leads"]).hitl("approve", "email-0", "--item", "email-0,email-1,email-2")
     assert done.code == 1, done.err
     assert sorted(done.lines) == [
         "approvalrequest.hitl.dev/email-0 approved",

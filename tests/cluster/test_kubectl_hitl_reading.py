@@ -301,12 +301,17 @@ def test_what_ran_unasked_is_read_from_the_operators_events(inbox: Inbox) -> Non
 
 def test_requests_complete_in_the_shell_through_kubectl(inbox: Inbox) -> None:
     """Kubectl runs `kubectl_complete-hitl`: commands, flags, and the names of what waits with what would happen."""
-    inbox.request("refund-1")
+    inbox.request("refund-7f3kq2m8xa")
     ana = inbox.person(ANA, ["support-leads"])
     commands = inbox.kubectl(ana.kubeconfig, "__complete", "hitl", "es").out.splitlines()
     assert commands == ["escalate\tAsk more people to decide a request.", ":4"]
-    names = inbox.kubectl(ana.kubeconfig, "__complete", "hitl", "approve", "re").out.splitlines()
-    assert names == ["refund-1\trefund 150.00 EUR to customer C-20817", ":4"]
+    found = ["refund-7f3kq2m8xa\trefund 150.00 EUR to customer C-20817", ":4"]
+    for command, typed, names in (
+        ("show", "re", found),
+        ("approve", "refund-7f3", [":4"]),
+        ("approve", found[0][:11], found),
+    ):
+        assert inbox.kubectl(ana.kubeconfig, "__complete", "hitl", command, typed).out.splitlines() == names
     flags = inbox.kubectl(ana.kubeconfig, "__complete", "hitl", "deny", "--ca").out.splitlines()
     assert [each.partition("\t")[0] for each in flags] == ["--category", ":4"]
 

@@ -88,9 +88,9 @@ def test_the_first_screen_is_what_the_program_prints(folder: Path) -> None:
             assert stage.answer(ref)["outcome"] == "PENDING"
         shown = hitl(folder, listing)
         assert comparable(shown.stdout) == comparable(listed), shown.stderr
-        prefix = re.search(r"refund-\w\w", shown.stdout)
+        prefix = re.search(r"refund-\w{4}", shown.stdout)
         assert prefix is not None
-        done = hitl(folder, re.sub(r"refund-\w\w", prefix[0], approving))
+        done = hitl(folder, re.sub(r"refund-\w{4}", prefix[0], approving))
         assert comparable(done.stdout) == comparable(approved), done.stderr
     finally:
         stage.close()

@@ -13,8 +13,12 @@ KEY_BYTES: Final = 32
 MAX_TOOL: Final = 30
 SUFFIX: Final = 10  # characters of five bits: 50 bits, for at most some thousands of requests that live at once
 
+# Of these so many say which request is meant: to be given a name with the same ones an agent would ask a million times.
+TELLING: Final = 4
+
 # Crockford's base32 in lower case: without i, l, o and u, which are misread over the phone or spell words.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_NAMED = re.compile(rf".+-[{_ALPHABET}]{{{SUFFIX}}}")
 _VERSION = "hitl.dev/name/v1"
 _SHOWN_CANDIDATES = 10
 
@@ -57,12 +61,24 @@ def match_prefix(names: Iterable[str], prefix: str) -> str:
     if wanted in found:
         return wanted
     if not found:
-        raise NotFound(f'no request is named "{prefix}" or begins so; see which there are: hitl list')
+        raise NotFound(f'no request is named "{prefix}" or begins so; see which there are')
     if len(found) > 1:
         shown = ", ".join(found[:_SHOWN_CANDIDATES])
         more = f" and {len(found) - _SHOWN_CANDIDATES} more" if len(found) > _SHOWN_CANDIDATES else ""
         raise AmbiguousName(f'"{prefix}" could be {shown}{more}; give more letters', tuple(found))
     return found[0]
+
+
+def tells(name: str, typed: str) -> bool:
+    """Whether `typed` is the request's name, or so much of it that no later request can be meant by it (SECURITY G1).
+
+    What stands before the suffix is the tool's name, which the agent chooses.
+    """
+    wanted = typed.strip().lower()
+    if wanted == name:
+        return True
+    least = len(name) - SUFFIX + TELLING
+    return _NAMED.fullmatch(name) is not None and name.startswith(wanted) and len(wanted) >= least
 
 
 def _slug(tool: str) -> str:
