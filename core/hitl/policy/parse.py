@@ -6,7 +6,7 @@ from typing import Any, Final
 from hitl.errors import InvalidPolicy
 from hitl.policy.actions import Action
 from hitl.policy.parsing_people import read_approval
-from hitl.policy.parsing_reader import Problems, Reader, check_depth, check_numbers
+from hitl.policy.parsing_reader import Problems, Reader, check_numbers
 from hitl.policy.parsing_rules import ACTIONS, read_rules
 from hitl.policy.parsing_sections import (
     read_protected,
@@ -49,7 +49,6 @@ def parse_policy(kind: str, metadata: Mapping[str, Any], spec: Any) -> Policy:
         InvalidPolicy: with every problem; paths start at ``spec``.
     """
     problems = Problems()
-    check_depth(spec, "spec")
     check_weight(spec)
     reader = Reader(spec, "spec", problems)
     check_numbers(spec, "spec", problems)
@@ -90,7 +89,6 @@ def parse_policy(kind: str, metadata: Mapping[str, Any], spec: Any) -> Policy:
 def parse_tool_server(metadata: Mapping[str, Any], spec: Any) -> ToolServer:
     """A ToolServer. Raises InvalidPolicy with every problem; paths start at ``spec``."""
     problems = Problems()
-    check_depth(spec, "spec")
     check_weight(spec)
     check_numbers(spec, "spec", problems)
     server = read_tool_server(str(metadata.get("name", "")), Reader(spec, "spec", problems))

@@ -11,20 +11,17 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from hitl.errors import InvalidPolicy, Problem
+from hitl.errors import Problem
 from hitl.policy.durations import format_duration, parse_duration
 from hitl.policy.escaping import as_plain
 from hitl.policy.strict_json import MAX_INTEGER
-from hitl.policy.values import is_deeper, kind_of, shown
+from hitl.policy.values import kind_of, shown
 
 UNKNOWN_KEY: Final = "HITL101"
 BAD_VALUE: Final = "HITL102"
 UNKNOWN_WORD: Final = "HITL103"
 TWICE: Final = "HITL105"
 CONTRADICTION: Final = "HITL116"
-
-# Levels of a whole document: what a policy says itself takes ten, and JSON of its author's own 32 more at most.
-MAX_LEVELS: Final = 64
 
 T = TypeVar("T")
 
@@ -266,16 +263,6 @@ def nearest(text: str, known: Collection[str]) -> str | None:
     folded = {word.casefold(): word for word in known}
     close = difflib.get_close_matches(text[:_LONGEST_KEY].casefold(), folded, 1, 0.6)
     return folded[close[0]] if close else None
-
-
-def check_depth(value: Any, path: str) -> None:
-    """Refuse what is nested so deep that reading it would not end well; nothing else of it is looked at then.
-
-    Raises:
-        InvalidPolicy: it is deeper than `MAX_LEVELS`.
-    """
-    if is_deeper(value, MAX_LEVELS):
-        raise InvalidPolicy((Problem(path, f"is nested deeper than {MAX_LEVELS} levels; flatten it", BAD_VALUE),))
 
 
 def check_numbers(value: Any, path: str, problems: Problems) -> None:

@@ -10,14 +10,19 @@ from typing import Any, Final
 import orjson
 
 from hitl.errors import InvalidPolicy, Problem
+from hitl.policy.values import is_deeper
 
 # Bytes of a spec as JSON without blanks; 128 rules of 20 lines each have some 60 KiB.
 MAX_SPEC: Final = 256 << 10
+# Levels: what a policy says itself takes ten, and JSON of its author's own, as deep as that of calls, 32 more.
+MAX_LEVELS: Final = 64
 TOO_HEAVY: Final = "HITL124"
 
 
 def weight_of(spec: Any) -> int | None:
-    """Bytes of a spec as JSON without blanks; None where it is nested too deeply to be written."""
+    """Bytes of a spec as JSON without blanks; None where it is nested so deep that reading it would not end well."""
+    if is_deeper(spec, MAX_LEVELS):
+        return None
     try:
         return len(orjson.dumps(spec, option=orjson.OPT_NON_STR_KEYS))
     except orjson.JSONEncodeError:
@@ -31,7 +36,7 @@ def weight_of(spec: Any) -> int | None:
 def weight_problem(weight: int | None) -> Problem | None:
     """What is wrong with a spec of this weight; None: it may be read."""
     if weight is None:
-        return Problem("spec", "is nested too deeply to be read; write what is in it otherwise", TOO_HEAVY)
+        return Problem("spec", f"is nested deeper than {MAX_LEVELS} levels; flatten it", TOO_HEAVY)
     if weight <= MAX_SPEC:
         return None
     return Problem(
