@@ -105,6 +105,34 @@ async def test_a_silent_replica_does_not_count(replicas: Replicas, author: Autho
     await until(lambda: has(author, Programmed=("Unknown", "Unmatched")))
 
 
+async def test_a_replica_that_was_stopped_does_not_count_at_once(
+    replicas: Replicas, author: Author, admin: KubeAPI
+) -> None:
+    """A clean stop: its sidecars count no more, its report is deleted, and what it counted stays counted."""
+    leader = await replicas.start_whole("one", leads=True)
+    other = await replicas.start_whole("two", leads=False)
+    await author.apply(DENY)
+    await until(lambda: leader.policies(author.namespace) and other.policies(author.namespace))
+    other.answer(other.sidecar(author.namespace))
+    calls(other, author, 5)
+    await until(lambda: has(author, Programmed=("True", "Current")))
+    await other.stop()
+    # They are with the other replica by now, and counted there alone.
+    leader.answer(leader.sidecar(author.namespace))
+    place = path_of("v1", "configmaps", replicas.operator_namespace)
+
+    async def reporting() -> list[str]:
+        found = [each async for each in admin.list(place, {"labelSelector": "hitl.dev/replica=report"})]
+        return [report_from_json(each["data"]["report"]).replica for each in found]
+
+    async def alone() -> bool:
+        return await reporting() == ["one"] and (await author.status())["sidecars"] == {"total": 1, "current": 1}
+
+    await until(alone)
+    leader.idle += 61  # usage is said once a minute
+    await until(lambda: _used(author, 5))
+
+
 async def test_only_who_leads_writes(replicas: Replicas, author: Author) -> None:
     """A replica that does not lead writes no status; once it leads it does, and the other stops."""
     first = await replicas.start_whole("one", leads=False)

@@ -1,25 +1,24 @@
 """What `status` reads: the operator's Lease and replicas, the admission policies, every policy with its requests."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from hitl.approvals.requests import ApprovalRequest
-from hitl.errors import ApiError, Forbidden
+from hitl.errors import Forbidden
 from hitl.kube import shipped
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
-from hitl_cli.on_cluster.checks import admission, operator
+from hitl_cli.on_cluster.checks import LABEL, admission, gate_of, operator
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.on_cluster.place import ClusterPlace
-from hitl_cli.on_cluster.reading import reading
+from hitl_cli.on_cluster.reading import need_namespace, reading
+from hitl_cli.on_cluster.replicas import replicas
 from hitl_cli.on_cluster.standings import PolicyRow, Problem, problems_of, row_of
 
 _API: Final = "hitl.dev/v1alpha1"
-# By which the ConfigMap of each replica is found.
-_REPLICAS: Final = {"labelSelector": "hitl.dev/replica=report"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +38,16 @@ async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
         Forbidden: not even the policies of their own namespace.
     """
     async with place.open(viewed=False) as desk:
+        if place.typed.namespace:
+            await need_namespace(desk.api, place.typed.namespace, "another one: -n NS")
         parts = await asyncio.gather(
-            _replicas(desk.api, operator_namespace),
+            replicas(desk.api, operator_namespace, place.now()),
             operator(desk.api, operator_namespace, place.now()),
             admission(desk.api, shipped.Shipped(namespace=operator_namespace)),
         )
         namespace, policies = await _policies(desk, place)
         requests = await _requests(desk, namespace)
+        ungated = await _ungated(desk.api, {each["metadata"].get("namespace", "") for _, each in policies})
     findings = [finding for part in parts for finding in part]
     rows, problems = (
         [],
@@ -59,6 +61,7 @@ async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
         row = row_of(policy, kind, requests, place.now())
         rows.append(row)
         problems += problems_of(policy, row)
+    problems += ungated
     where = "all namespaces" if namespace is None else f"namespace {namespace}"
     return Status(where, findings, rows, problems)
 
@@ -87,23 +90,19 @@ async def _listed(api: KubeAPI, place: ClusterPlace, plural: str, namespace: str
         return [each async for each in api.list(path_of(_API, plural, namespace))]
 
 
+async def _ungated(api: KubeAPI, names: Collection[str]) -> list[Problem]:
+    """Namespaces that have policies and whose pods get no sidecar: what the policies say holds for nobody."""
+    found = await asyncio.gather(*(gate_of(api, name) for name in sorted(names) if name))
+    text = f"has policies and is not labelled {LABEL}=enabled: no new pod in it is gated (then restart its pods)"
+    return [
+        Problem(each.namespace, text, f"kubectl label namespace {each.namespace} {LABEL}=enabled")
+        for each in found
+        if each.is_open
+    ]
+
+
 async def _requests(desk: ClusterDesk, namespace: str | None) -> list[ApprovalRequest]:
     try:
         return await desk.store.list(namespace)
     except Forbidden:
         return []
-
-
-async def _replicas(api: KubeAPI, namespace: str) -> list[Finding]:
-    """How many replicas of the hub report their sidecars."""
-    try:
-        page = await api.list_page(path_of("v1", "configmaps", namespace), _REPLICAS)
-    except ApiError:
-        return [Finding("hub", Health.UNKNOWN, f"you may not read configmaps in namespace {namespace}")]
-    count = len(page.get("items") or ())
-    if not count:
-        step = f"is it running? kubectl get pods -n {namespace}"
-        return [Finding("hub", Health.PROBLEM, "no replica reports its sidecars", (step,))]
-    return [
-        Finding("hub", Health.OK, f"{count} replica{'' if count == 1 else 's'} {'reports' if count == 1 else 'report'}")
-    ]

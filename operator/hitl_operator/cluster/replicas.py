@@ -1,8 +1,9 @@
 """Replicas tell the leader of their sidecars and of usage: each in a ConfigMap of its own in the operator's namespace.
 
 Counts must neither get lost nor count twice when replicas and leaders come and go. A report holds what its process
-counted since it began. Of one that has gone silent the leader first notes the counts (`hitl-usage`), then deletes the
-report, only as it noted it, and only then takes the counts into the totals. Whoever takes over goes on from any point.
+counted since it began. Of one that has said that it ends, or has gone silent, the leader first notes the counts
+(`hitl-usage`), then deletes the report, only as it noted it, and only then takes the counts into the totals. Whoever
+takes over goes on from any point.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import orjson
 from hitl.errors import ApiError, HitlError, InvalidInput
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
+from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.replica_reports import (
     MOST_BEHIND,
     Behind,
@@ -38,6 +40,7 @@ from hitl_operator.usage import Used
 LABEL: Final = "hitl.dev/replica"
 _SELECTED: Final = {"labelSelector": LABEL}
 _FIELD: Final = "report"
+_ENDED: Final = "ended"
 _TOTALS: Final = "hitl-usage"
 _TOTALS_FIELD: Final = "usage"
 
@@ -87,7 +90,7 @@ class Reporter:
         self._said_at = float("-inf")
 
     async def run(self) -> None:
-        """Report until cancelled, and once more then: its sidecars are elsewhere by now."""
+        """Report until cancelled, and then that it ends: its sidecars are elsewhere, its counts the leader's."""
         try:
             while True:
                 await self._try()
@@ -95,24 +98,26 @@ class Reporter:
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS):
-                    await self._try()
+                    await self._try(is_last=True)
 
-    async def _try(self) -> None:
+    async def _try(self, *, is_last: bool = False) -> None:
         try:
-            await self.report()
+            await self.report(is_last=is_last)
         except HitlError as error:
             _log.warning("report-unwritable", problem=error)
+        except Exception:  # noqa: BLE001 - whatever it stumbles over, sidecars are served
+            note_defect(self._hub.metrics, "replica-report")
 
-    async def report(self) -> None:
-        """Say what is new, and now and then that there is nothing new. Raises as `KubeAPI`."""
+    async def report(self, *, is_last: bool = False) -> None:
+        """Say what is new, now and then that there is nothing new, and at last that it ends. Raises as `KubeAPI`."""
         usage = self._usage()
         report = Report(self._run, self._replica, self._tallies(), _less(usage, self._taken_over))
         text = report_to_json(report)
         now = self._monotonic()
-        if text == self._told and now < self._said_at + _SAY_EVERY:
+        if text == self._told and now < self._said_at + _SAY_EVERY and not is_last:
             return
         try:
-            await self._write(text)
+            await self._write(text, {_ENDED: "true"} if is_last else {})
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
@@ -170,13 +175,13 @@ class Reporter:
     def _entries(self) -> tuple[Any, ...]:
         return self._book.generation.entries if self._book.generation is not None else ()
 
-    async def _write(self, text: str) -> None:
+    async def _write(self, text: str, more: Mapping[str, str]) -> None:
         body: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": _name(self._run), "labels": {LABEL: "report"}},
             # What changes with every write makes a word of "still there" one that can be seen.
-            "data": {_FIELD: text, "said": f"{self._monotonic():.0f}"},
+            "data": {_FIELD: text, "said": f"{self._monotonic():.0f}", **more},
         }
         if self._version:
             body["metadata"]["resourceVersion"] = self._version
@@ -191,11 +196,12 @@ class Reporter:
 
 @dataclass(slots=True)
 class _Seen:
-    """A report, the version it was last seen at, and when that was seen first."""
+    """A report, the version it was last seen at, when that was seen first, and whether it is the last one."""
 
     report: Report
     version: str
     at: float
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,24 +227,24 @@ class Reports:
 
     async def read(self) -> None:
         """Bring `tallies` and `usage` up to date, by uid of the policy. Raises as `KubeAPI`."""
-        found: dict[str, tuple[Report, str]] = {}
+        found: dict[str, tuple[Report, str, bool]] = {}
         async for manifest in self._api.list(path_of("v1", "configmaps", self._namespace), _SELECTED):
-            metadata = manifest["metadata"]
+            metadata, said = manifest["metadata"], manifest.get("data", {})
             try:
-                report = report_from_json(manifest.get("data", {}).get(_FIELD, ""))
+                report = report_from_json(said.get(_FIELD, ""))
             except InvalidInput as error:
                 _log.warning("report-unusable", configmap=metadata["name"], problem=error)
                 continue
-            found[report.run] = report, metadata["resourceVersion"]
+            found[report.run] = report, metadata["resourceVersion"], _ENDED in said
         now = self._monotonic()
         self._seen = {
             run: self._seen[run]
             if run in self._seen and self._seen[run].version == version
-            else _Seen(report, version, now)
-            for run, (report, version) in found.items()
+            else _Seen(report, version, now, is_last)
+            for run, (report, version, is_last) in found.items()
         }
         totals = await self._read_totals()
-        live = [each.report for each in self._seen.values() if now < each.at + SILENT_AFTER]
+        live = [each.report for each in self._seen.values() if now < each.at + SILENT_AFTER and not each.is_last]
         self.tallies = tallies_of(live)
         gone = [noted for run, noted in totals.noted.items() if run not in self._seen]
         self.usage = added([totals.taken, *gone, *(each.report.usage for each in self._seen.values())])
@@ -249,7 +255,7 @@ class Reports:
         Raises as `KubeAPI`.
         """
         now = self._monotonic()
-        gone = {run: each for run, each in self._seen.items() if now >= each.at + GONE_AFTER}
+        gone = {run: each for run, each in self._seen.items() if each.is_last or now >= each.at + GONE_AFTER}
         totals = await self._read_totals()
         deleted = {run for run in totals.noted if run not in self._seen}
         if not gone and not deleted:
