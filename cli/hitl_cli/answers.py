@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hitl.approvals.conditions import CancelReason, outcome
-from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind, State
+from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind, Kind, State
 from hitl.approvals.requirements import votes
 from hitl.errors import HitlError, NoLongerPending
 from hitl_cli.arguments import changes
@@ -131,6 +131,8 @@ def _words(session: Session, choice: Choice, recorded: Recorded) -> str:
     request = recorded.request
     noun = "approval" if choice.kind is DecisionKind.APPROVED else "denial"
     match recorded.stage:
+        case Stage.DECISIVE if _is_done(choice, request):
+            return "marked as done"
         case Stage.DECISIVE:
             return f"{choice.verb} with changes" if recorded.decision.arguments_patch else choice.verb
         case Stage.MORE_NEEDED:
@@ -169,11 +171,18 @@ def _details(session: Session, choice: Choice, recorded: Recorded) -> list[Line]
             lines = [*changes(*patched(request, decision.arguments_patch), width), *hanging("  ", told, width)]
             looked = f"What became of it: {session.hint('show', request.name, about=request)}"
             return lines if request.status.consumed_time else [*lines, looked]
+        case Stage.DECISIVE if _is_done(choice, request):
+            return hanging("  ", f"{request.spec.summary} · the agent is told that a person did it", width)
         case Stage.DECISIVE if choice.kind is DecisionKind.APPROVED:
             told = f"{request.spec.summary} · digest {request.spec.digest[:8]} · {_picked_up(recorded)}"
             return hanging("  ", told, width)
         case _:
             return hanging("  the agent is told: ", f'"{decision.reason}"', width) if decision.reason else []
+
+
+def _is_done(choice: Choice, request: ApprovalRequest) -> bool:
+    """Whether a suggestion was answered by doing it: the agent never runs one."""
+    return choice.kind is DecisionKind.APPROVED and request.spec.kind is Kind.SUGGESTION
 
 
 def _overtaken(session: Session, request: ApprovalRequest, width: int) -> list[Line]:

@@ -127,7 +127,7 @@ class _HomeDesk:
     async def waiting(self) -> list[ApprovalRequest]:
         return await self.store.list(self._place.namespace, pending_only=True)
 
-    async def around(self, names: Sequence[str]) -> list[ApprovalRequest]:  # noqa: ARG002 - all of them are a few
+    async def around(self, names: Sequence[str], *, decides: bool = False) -> list[ApprovalRequest]:  # noqa: ARG002 - a few
         return await self.everything()
 
     async def everything(self) -> list[ApprovalRequest]:

@@ -73,7 +73,7 @@ def _need_policies_leave(session: Session, request: ApprovalRequest, patch: Mapp
 
 async def _read(session: Session, choice: Choice) -> tuple[list[ApprovalRequest], Reviewer]:
     async with session.place.open() as desk:
-        requests = _meant(session.place, await desk.around(choice.names), choice)
+        requests = _meant(session.place, await desk.around(choice.names, decides=True), choice)
         verbs = ("deny",) if choice.kind is DecisionKind.DENIED else ("approve", *(["edit"] if choice.edits else []))
         return requests, Reviewer(session.place, await desk.voter(requests, *verbs), session.now)
 

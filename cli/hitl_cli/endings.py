@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import assert_never
 
 from hitl.approvals.conditions import CancelReason, ExpiryReason, outcome
-from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, State
 from hitl.approvals.timeline import deadline_of, in_force
 from hitl_cli.lines import shown
 from hitl_cli.times import clock, since
@@ -31,6 +31,8 @@ def ending(request: ApprovalRequest, now: datetime) -> str:
     match state_at(request, now):
         case State.PENDING:
             return "waits for a decision"
+        case State.APPROVED if request.spec.kind is Kind.SUGGESTION:
+            return f"was done by a person{_by(request, DecisionKind.APPROVED, now)}; the agent did not run it"
         case State.APPROVED:
             return f"was approved{_by(request, DecisionKind.APPROVED, now)} and waits for the agent to pick it up"
         case State.CONSUMED:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hitl.approvals.requests import ApprovalRequest, Note, NoteType, State, Verified
 from hitl.approvals.timeline import in_force
-from hitl.errors import Forbidden, NoLongerPending
+from hitl.errors import Forbidden, HitlError, NoLongerPending
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.deciding import PATIENCE, Reviewer, no_longer_pending
 from hitl_cli.endings import state_at
@@ -13,6 +13,7 @@ from hitl_cli.exits import Exit
 from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, chosen
 from hitl_cli.session import Session
+from hitl_cli.standing import brings_more_people
 from hitl_cli.times import clock, until
 
 _VERBS = {NoteType.EXTEND: "extend", NoteType.ESCALATE: "escalate"}
@@ -53,19 +54,33 @@ def leave(session: Session, ask: Ask) -> Exit:
 
 async def _left(session: Session, ask: Ask) -> tuple[ApprovalRequest, bool]:
     async with session.place.open(follows=True) as desk:
-        request = chosen(await desk.around([ask.name]), ask.name, session.place)
+        request = chosen(await desk.around([ask.name], decides=True), ask.name, session.place)
         voter = await desk.voter([request], ask.verb)
         reviewer = Reviewer(session.place, voter, session.now)
         now = session.now()
         if state_at(request, now) is not State.PENDING:
             raise NoLongerPending(no_longer_pending(request, now, session.place))
         reviewer.need(request, ask.verb)
+        if ask.kind is NoteType.ESCALATE and not brings_more_people(request, now):
+            raise HitlError(_nobody_more(session, request))
         note = voter.note(request, ask.kind, minutes=ask.minutes, reason=ask.reason)
         stored = await reviewer.stored(desk.store, request, desk.store.note(request.namespace, request.name, note))
         followed, entry = await _followed(desk.store, stored, note)
     if entry is not None and entry.refused:
         raise Forbidden(voter.not_counted(request, entry.refused))
     return followed, entry is not None and followed.status.notes_applied > request.status.notes_applied
+
+
+def _nobody_more(session: Session, request: ApprovalRequest) -> str:
+    policies = [f"{each.kind} {each.name}" for each in request.spec.policies if each.kind.endswith("Policy")]
+    whose = " and ".join(policies) or "the built-in policy"
+    why = "every escalation step was taken" if request.spec.escalation else "there is no escalation step"
+    return (
+        f"nobody more can be asked to decide {request.name}: in {whose} {why}; nothing was recorded\n"
+        f"Who can: {session.hint('show', request.name, about=request)}    "
+        f"More time: {session.hint('extend', request.name, '15m', about=request)}    "
+        "From now on: spec.approval.escalate"
+    )
 
 
 async def _followed(

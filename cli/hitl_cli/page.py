@@ -6,7 +6,7 @@ from datetime import datetime
 
 from rich.cells import cell_len
 
-from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, State
 from hitl.approvals.requirements import Progress, votes
 from hitl.approvals.timeline import in_force
 from hitl.policy.durations import format_duration
@@ -81,7 +81,7 @@ def _what(request: ApprovalRequest, beside: Beside, width: int, *, full: bool) -
     call = request.spec.call
     version = f"   {call.version}" if call.version else ""
     definition = f"   definition {call.tool_definition_digest[:12]}" if full and call.tool_definition_digest else ""
-    lines: list[Line] = ["WHAT WILL RUN" if not request.status.state.is_terminal else "WHAT WAS ASKED"]
+    lines: list[Line] = [_heading(request)]
     lines.append(f"  {tool_of(request)}{version}{definition}")
     lines += argument_lines(call.arguments_preview, width, full=full)
     for editor, patch in edits_of(request):
@@ -91,6 +91,12 @@ def _what(request: ApprovalRequest, beside: Beside, width: int, *, full: bool) -
         first, *rest = difference(request, beside.past.last_approved, beside.now, width)
         lines += [line("  ", first), *rest]
     return lines
+
+
+def _heading(request: ApprovalRequest) -> str:
+    if request.spec.kind is Kind.SUGGESTION:
+        return "WHAT IS SUGGESTED: do it yourself, the agent will not run it"
+    return "WHAT WAS ASKED" if request.status.state.is_terminal else "WHAT WILL RUN"
 
 
 def _why(request: ApprovalRequest, width: int, *, full: bool) -> list[Line]:

@@ -62,8 +62,11 @@ class Desk(Protocol):
         """The requests that nobody has decided yet, those past their time included."""
         ...
 
-    async def around(self, names: Sequence[str]) -> list[ApprovalRequest]:
-        """Every request that these names, or beginnings of names, could mean, and all that wait."""
+    async def around(self, names: Sequence[str], *, decides: bool = False) -> list[ApprovalRequest]:
+        """Every request that these names, or beginnings of names, could mean, and all that wait.
+
+        `decides`: the caller means to decide; who may not even look is told which role they need for that.
+        """
         ...
 
     async def everything(self) -> list[ApprovalRequest]:

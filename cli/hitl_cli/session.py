@@ -39,6 +39,11 @@ class Session:
         self._place: Place | None = None
 
     @property
+    def program(self) -> str:
+        """How this program was called: what hints begin with that need no place."""
+        return "kubectl hitl" if self.plugin else "hitl"
+
+    @property
     def is_on_cluster(self) -> bool:
         """Whether this run is about a cluster: `kubectl hitl`, or `hitl` with --context or --kubeconfig."""
         return self.plugin or self.context is not None or self.kubeconfig is not None

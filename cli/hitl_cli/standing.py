@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
 
+from hitl.approvals.escalation import steps_of, widen
 from hitl.approvals.requests import ApprovalRequest, Decision
-from hitl.approvals.requirements import Progress, barred, fold
+from hitl.approvals.requirements import Progress, barred, fold, requirements_of
+from hitl.approvals.timeline import in_force
 from hitl.policy.verdicts import SecondFactor
 
 
@@ -93,6 +96,12 @@ def standing_of(viewer: Viewer, request: ApprovalRequest, rows: Sequence[Progres
     return Standing(
         Obstacle.NOT_IN_GROUP, f"not in {' or '.join(groups)}" if groups else "nobody else is needed", wanted=groups
     )
+
+
+def brings_more_people(request: ApprovalRequest, now: datetime) -> bool:
+    """Whether the policy has an escalation step left that lets in anybody who may not decide by now."""
+    asked, steps = requirements_of(request.spec), steps_of(request.spec)
+    return widen(asked, steps) != widen(asked, steps[: in_force(request, now).escalated])
 
 
 FACTORS = {

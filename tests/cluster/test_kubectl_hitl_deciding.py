@@ -6,7 +6,7 @@ from cli.homes import a_spec
 from cluster.inboxes import Inbox
 from cluster_fixtures import applied
 from control_plane.running import ControlPlane
-from hitl.approvals.requests import DecisionKind, NoteType
+from hitl.approvals.requests import DecisionKind, Kind, NoteType
 from hitl.policy.verdicts import EscalationStep, Requirement, SecondFactor
 
 ANA, BO = "ana@example.com", "bo@example.com"
@@ -129,6 +129,21 @@ def test_a_denial_tells_the_agent_why(inbox: Inbox) -> None:
         done = inbox.person(ANA, ["support-leads"]).hitl("deny", "refund-1", *words)
     assert (done.code, done.out) == (0, "approvalrequest.hitl.dev/refund-1 denied\n"), done.err
     assert 'the agent is told: "C-20817 was refunded yesterday, see R-5512"' in done.err
+
+
+def test_a_suggestion_is_done_by_the_person_who_approves_it(inbox: Inbox) -> None:
+    """`show` and `approve` never say that the agent will run it."""
+    inbox.request("refund-1", a_spec(kind=Kind.SUGGESTION))
+    ana = inbox.person(ANA, ["support-leads"])
+    shown = ana.hitl("show", "refund-1")
+    assert "WHAT IS SUGGESTED: do it yourself, the agent will not run it" in shown.lines
+    assert "WHAT WILL RUN" not in shown.out
+    assert shown.err.startswith("Did you do it? kubectl hitl approve refund-1    Will you not? kubectl hitl deny")
+    with inbox.operated():
+        done = ana.hitl("approve", "refund-1")
+    assert (done.code, done.out) == (0, "approvalrequest.hitl.dev/refund-1 marked as done\n"), done.err
+    assert "the agent is told that a person did it" in done.err
+    assert f"was done by a person by {ANA}" in " ".join(ana.hitl("show", "refund-1").out.split())
 
 
 def test_D4_a_group_is_approved_but_for_what_is_new_in_it(inbox: Inbox) -> None:

@@ -68,11 +68,16 @@ def led_at(plane: ControlPlane, moment: datetime) -> None:
 
 def test_what_is_not_installed_is_named_with_the_command_that_installs_it(bare: str, installed: ControlPlane) -> None:
     """No CRD, no policy, no Lease: each a problem with its next step; `list` sends people here."""
-    assert "problem   crds           approvalrequests.hitl.dev is not installed\n" in bare
+    assert "problem   crds           CustomResourceDefinition: none of the 4 is there\n" in bare
     assert "python -m hitl_operator.manifests --only crds | kubectl apply --server-side" in bare
-    assert "problem   admission      ValidatingAdmissionPolicy hitl-decisions is not there" in bare
+    assert "problem   admission      ValidatingAdmissionPolicy: none of the " in bare
+    assert "problem   admission      ValidatingAdmissionPolicyBinding: none of the " in bare
+    assert len(bare.splitlines()) < 20
     assert "problem   operator       no replica ever led: no Lease hitl-system/hitl-operator" in bare
-    assert "problem   namespace      default is not labelled hitl.dev/injection=enabled" in bare
+    assert "note      namespace      default is not labelled hitl.dev/injection=enabled" in bare
+    assert "    kubectl label namespace default hitl.dev/injection=enabled\n" in bare
+    root = Inbox(installed, "default").person("root@example.com", ["system:masters"])
+    assert findings(root, "-n", "default")["namespace"]["health"] == "problem"
 
 
 def test_a_whole_installation_has_no_problem(admin: Person) -> None:
@@ -154,6 +159,19 @@ def test_what_a_reviewer_may_not_read_is_unknown_and_no_problem(admin: Person) -
         "No problem in what you may read. Not looked at: crds, admission, operator, namespace.",
         "Whether those are well an administrator can tell: kubectl hitl doctor",
     ]
+
+
+def test_a_token_that_the_api_server_does_not_know_ends_doctor_as_it_ends_list(admin: Person) -> None:
+    """The same words and the same exit code 4: a bad login is no list of missing parts."""
+    config = json.loads(admin.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": "nobody-signed-this"}
+    stranger = admin.kubeconfig.with_name("stranger.kubeconfig")
+    stranger.write_text(json.dumps(config))
+    nobody = replace(admin, kubeconfig=stranger)
+    done, listed = nobody.hitl("doctor"), nobody.hitl("list")
+    assert (done.code, done.out) == (listed.code, listed.out) == (4, "")
+    assert done.err == listed.err
+    assert done.err.startswith("error: the API server does not know you: ")
 
 
 def test_an_api_server_that_is_not_there_is_the_only_finding(admin: Person) -> None:

@@ -266,6 +266,18 @@ def test_status_tells_of_each_policy_and_lists_problems(inbox: Inbox) -> None:
     assert ana.hitl("status").code == 0
 
 
+def test_a_namespace_with_policies_and_no_gate_is_a_problem(inbox: Inbox) -> None:
+    """Policies whose pods get no sidecar hold for nobody: `status` says so, with the command that labels it."""
+    open_one = Inbox(inbox.plane, a_namespace(inbox.plane, gated=False))
+    policy = a_policy(open_one.namespace)
+    applied(inbox.plane, policy)
+    said_of(inbox.plane, policy, {"conditions": [a_condition("Accepted", "True", "Valid", "1 rule")]})
+    done = inbox.kubectl(inbox.plane.admin, "hitl", "status", "-n", open_one.namespace)
+    assert done.code == 1
+    assert "has policies and is not labelled hitl.dev/injection=enabled: no new pod in it is gated" in done.out
+    assert f" kubectl label namespace {open_one.namespace} hitl.dev/injection=enabled\n" in done.out
+
+
 def test_what_ran_unasked_is_read_from_the_operators_events(inbox: Inbox) -> None:
     """`activity`: Notify alone, with --all what was held too; without the right it says which role has it."""
     request = inbox.request("refund-1")

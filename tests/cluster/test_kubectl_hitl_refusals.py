@@ -14,10 +14,12 @@ from control_plane.running import ControlPlane
 from hitl.approvals.conditions import CancelReason
 from hitl.approvals.requests import ApprovalRequest
 from hitl.approvals.settle import cancel
-from hitl.policy.verdicts import Requirement, SecondFactor
+from hitl.policy.verdicts import EscalationStep, Requirement, SecondFactor
 from hitl.stores.kubernetes import KubernetesStore
 
 ANA, BO = "ana@example.com", "bo@example.com"
+ORIGIN = "AgentPolicy/shop/support"
+TO_MANAGERS = EscalationStep(600, ("managers",), ORIGIN)
 LONGEST_WAIT = 20.0  # seconds; the request of the test ends after one
 
 
@@ -62,15 +64,41 @@ def test_who_comes_late_hears_who_denied_it_and_why(inbox: Inbox) -> None:
 
 
 def test_without_the_verb_the_role_that_has_it_is_named(inbox: Inbox) -> None:
-    """Exit code 4: verb, virtual resource, role, who can, and how to hand it on."""
-    inbox.request("deploy-1", a_spec(tier="multi-factor"))
+    """Exit code 4: verb, virtual resource, role, who can; no way that this person may not go either."""
+    inbox.request("deploy-1", a_spec(tier="multi-factor", escalation=(TO_MANAGERS,)))
     done = inbox.person(ANA, ["support-leads"]).hitl("approve", "deploy-1", "--reason", "CHG-4411")
     assert (done.code, done.out) == (4, "")
     assert done.err.splitlines() == [
         f"error: you may not approve MultiFactor in namespace {inbox.namespace}.",
         "It needs verb approve on approvalrequests/multi-factor; role hitl-senior-reviewer has it.",
-        "Who can: kubectl hitl show deploy-1    Hand it on: kubectl hitl escalate deploy-1",
+        "Who can: kubectl hitl show deploy-1",
     ]
+
+
+def test_who_may_escalate_is_told_to_only_where_somebody_is_left(inbox: Inbox) -> None:
+    """Hand it on: where the policy names more people. Without the right, or without a step, `escalate` says so."""
+    leads = (Requirement("reviewer", any_of=("support-leads",), origin=ORIGIN),)
+    inbox.request("more-1", a_spec(requirements=leads, escalation=(TO_MANAGERS,)))
+    inbox.request("alone-1", a_spec(requirements=leads))
+    ana = inbox.person(ANA, ["juniors"])
+    assert "    Hand it on: kubectl hitl escalate more-1" in ana.hitl("approve", "more-1").err
+    assert "escalate" not in ana.hitl("approve", "alone-1").err
+    done = ana.hitl("escalate", "alone-1")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "error: nobody more can be asked to decide alone-1: in AgentPolicy support there is no escalation step; "
+        "nothing was recorded\n"
+        "Who can: kubectl hitl show alone-1    More time: kubectl hitl extend alone-1 15m    "
+        "From now on: spec.approval.escalate\n"
+    )
+    assert inbox.now_is("alone-1").status.notes == ()
+    inbox.bind("hitl-viewer", "vi@example.com")
+    viewer = inbox.person("vi@example.com")
+    refused = viewer.hitl("escalate", "more-1")
+    assert refused.code == 4
+    assert "kubectl hitl escalate" not in refused.err
+    assert viewer.hitl("show", "more-1").err == "What you may decide: kubectl hitl list --reviewable\n"
+    assert ana.hitl("show", "more-1").err == 'Next: kubectl hitl deny more-1 --reason "…"\n'
 
 
 def test_a_viewer_may_not_deny_either(inbox: Inbox) -> None:
@@ -89,7 +117,7 @@ def test_I4_whom_the_call_is_for_must_leave_it_to_another(inbox: Inbox) -> None:
     assert done.err.startswith(
         "error: you asked for this call (on behalf of Ana@Example.com); another person must decide."
     )
-    assert "Hand it on: kubectl hitl escalate refund-1" in done.err
+    assert "Who can: kubectl hitl show refund-1" in done.err
 
 
 def test_who_is_not_in_the_group_hears_which_one_and_his_own(inbox: Inbox) -> None:
@@ -145,11 +173,48 @@ def test_an_ambiguous_beginning_lists_what_it_could_mean(inbox: Inbox) -> None:
 
 
 def test_who_may_not_list_hears_which_role_would_help(inbox: Inbox) -> None:
-    """RBAC says no: exit code 4, the API server's words, the role."""
-    done = inbox.person("eve@example.com").hitl("list")
+    """RBAC says no: exit code 4, what was tried once, who the caller is, the role that the command needs."""
+    eve = inbox.person("eve@example.com")
+    done = eve.hitl("list")
     assert (done.code, done.out) == (4, "")
-    assert done.err.startswith(f"error: you may not list approvalrequests in namespace {inbox.namespace}: ")
-    assert "Role hitl-viewer has verb list on approvalrequests.hitl.dev" in done.err
+    assert done.err == (
+        f"error: you may not list approvalrequests in namespace {inbox.namespace}: "
+        "the API server knows you as eve@example.com\n"
+        "Role hitl-viewer has verb list on approvalrequests.hitl.dev\n"
+    )
+    assert "Role hitl-reviewer has verb list on approvalrequests.hitl.dev" in eve.hitl("approve", "refund-1").err
+
+
+def test_the_right_cause_is_named(inbox: Inbox) -> None:
+    """Not the list but the impersonation was refused; everywhere is not the same as where one has the role."""
+    ana = inbox.person(ANA, ["support-leads"])
+    other = ana.hitl("list", "--as", BO)
+    assert other.code == 4
+    assert other.err.splitlines() == [
+        f"error: you may not act as somebody else: the API server knows you as {ANA}",
+        "Leave out --as and --as-group, or have verb impersonate on users and groups",
+    ]
+    everywhere = ana.hitl("list", "-A")
+    assert everywhere.err.splitlines()[1] == (
+        "Role hitl-viewer has verb list on approvalrequests.hitl.dev, here with a ClusterRoleBinding; "
+        "in a namespace where you have it: -n NS"
+    )
+
+
+def test_a_namespace_that_is_not_there_is_said_where_it_can_be_told(inbox: Inbox) -> None:
+    """Nothing waits in it, since there is none: exit code 1 for list, history and status, instead of good news."""
+    for words in (("list",), ("history",), ("status",)):
+        done = inbox.kubectl(inbox.plane.admin, "hitl", *words, "-n", "ghost")
+        assert (done.code, done.out) == (1, ""), done.err
+        assert done.err.startswith("error: there is no namespace ghost\n")
+
+
+def test_an_administrator_who_sees_nothing_waiting_is_not_told_to_decide(inbox: Inbox) -> None:
+    """I4: members of system:masters decide nothing, whatever RBAC says."""
+    done = inbox.kubectl(inbox.plane.admin, "hitl", "list", "-n", inbox.namespace)
+    assert done.code == 0
+    assert "You may decide nothing: " in done.err
+    assert "is a member of system:masters, and only people decide." in done.err
 
 
 def test_I4_an_administrator_is_told_to_act_as_a_person(inbox: Inbox) -> None:
@@ -162,7 +227,7 @@ def test_I4_an_administrator_is_told_to_act_as_a_person(inbox: Inbox) -> None:
 
 
 def test_the_api_servers_own_no_is_passed_on_with_a_next_step(inbox: Inbox) -> None:
-    """The verb is there, the right to write is not: only the API server knows, and its words are kept."""
+    """The verb is there, the right to write is not: only the API server knows, and the role is named."""
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
@@ -177,7 +242,6 @@ def test_the_api_servers_own_no_is_passed_on_with_a_next_step(inbox: Inbox) -> N
     done = inbox.person("half@example.com", ["support-leads"]).hitl("approve", "refund-1")
     assert done.code == 4
     assert done.err.startswith(f"error: you may not write to approvalrequests in namespace {inbox.namespace}: ")
-    assert "cannot patch resource" in done.err
     assert "Role hitl-reviewer has verb patch on approvalrequests/status" in done.err
 
 

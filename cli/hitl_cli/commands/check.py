@@ -1,5 +1,6 @@
 """`hitl check`: mistakes in policies, by file and line, with codes that can be looked up."""
 
+import shlex
 from collections.abc import Sequence
 
 import click
@@ -15,7 +16,7 @@ from hitl_cli.session import Session
 # Paths up to this length are aligned, and a message beside one gets at least so much room.
 _WIDEST_PLACE = 40
 _LEAST_MESSAGE = 36
-_NO_POLICY = "no policy here: the built-in one would decide; a first policy: hitl init"
+_NO_POLICY = "no policy here: the built-in one would decide; a first policy: {program} init"
 
 
 @click.command("check", short_help="Find mistakes in policies, by file and line.")
@@ -35,11 +36,13 @@ def command(session: Session, *, paths: tuple[str, ...], code: str | None) -> Ex
         places = min(max((len(found.place) for found in everything), default=0), _WIDEST_PLACE)
         session.screen.data(*(each for found in everything for each in _lines(found, places, session.screen.width)))
         if files.manifests or everything:
-            session.screen.talk(_summary(files, everything))
+            session.screen.talk(_summary(files, everything, session.program))
+            if session.plugin and not any(found.is_error for found in everything):
+                session.screen.talk(f"Next: kubectl apply -n NS {' '.join(f'-f {shlex.quote(p)}' for p in paths)}")
     else:
         session.screen.document([_document(found) for found in everything])
     if not files.manifests and not everything:
-        session.screen.error(f"warning: {', '.join(paths)}: {_NO_POLICY}")
+        session.screen.error(f"warning: {', '.join(paths)}: {_NO_POLICY.format(program=session.program)}")
         return Exit.ERROR
     return Exit.ERROR if any(found.is_error for found in everything) else Exit.DONE
 
@@ -68,14 +71,14 @@ def _lines(found: Found, places: int, width: int) -> list[Line]:
     return [*lines, *(" " * indent + piece for piece in rest)]
 
 
-def _summary(files: PolicyFiles, everything: Sequence[Found]) -> str:
+def _summary(files: PolicyFiles, everything: Sequence[Found], program: str) -> str:
     errors = sum(found.is_error for found in everything)
     warnings = len(everything) - errors
     if not everything:
         return f"{_count(len(files.manifests), 'resource')} in {_count(files.files, 'file')}: nothing to mend."
     parts = [_count(errors, "error")] if errors else []
     parts += [_count(warnings, "warning")] if warnings else []
-    return f"{', '.join(parts)}. What a code means: hitl check --explain {everything[0].code}"
+    return f"{', '.join(parts)}. What a code means: {program} check --explain {everything[0].code}"
 
 
 def _count(number: int, thing: str) -> str:

@@ -17,8 +17,8 @@ _POLICY = """\
 #   A call that no rule names gets a score from its tool's name and arguments: 0-25 runs, 26-50 runs and people are
 #   told, 51-75 waits for one person, 76-100 for two. Until you allow more, a scored call that changes anything waits.
 # Look before you trust it:
-#   hitl check -f {file}
-#   hitl explain -f {file} --tool shop/refund --args '{{"amount": 7500}}'
+#   {hitl} check -f {file}
+#   {hitl} explain -f {file} --tool shop/refund --args '{{"amount": 7500}}'
 apiVersion: hitl.dev/v1alpha1
 kind: AgentPolicy
 metadata:
@@ -61,7 +61,7 @@ spec:
   approval:
     # How long a call waits. Nobody answered is not a yes: the call expires and nothing runs.
     timeout: 15m
-    # reviewers: [support-leads]    # one person of this group decides; unnamed: anyone in reviewers.yaml
+    # reviewers: [support-leads]    # one person of this group decides; unnamed: {anyone}
 """
 
 
@@ -75,13 +75,17 @@ def command(session: Session, directory: Path) -> Exit:
     directory.mkdir(parents=True, exist_ok=True)
     try:
         with file.open("x", encoding="utf-8") as new:
-            new.write(_POLICY.format(file=file))
+            anyone = "anyone who may approve here" if session.plugin else "anyone in reviewers.yaml"
+            new.write(_POLICY.format(file=file, hitl=session.program, anyone=anyone))
     except FileExistsError:
         raise HitlError(
             f"{file} is already there and was left as it is\n"
-            f"Look at it: hitl check -f {file}    Start elsewhere: hitl init DIR"
+            f"Look at it: {session.program} check -f {file}    Start elsewhere: {session.program} init DIR"
         ) from None
     session.screen.data(f"wrote {file}")
+    if session.plugin:
+        session.screen.talk(f"Next: kubectl hitl check -f {file}", f"      kubectl apply -n NS -f {file}")
+        return Exit.DONE
     session.screen.talk(
         f"Next: hitl check -f {file}",
         f"      {session.hint('dev', 'reviewer', 'add', 'NAME')}",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from hitl.approvals.requests import ApprovalRequest, State
+from hitl.approvals.requests import ApprovalRequest, Kind, State
 from hitl_cli.difference import difference
 from hitl_cli.endings import state_at
 from hitl_cli.exits import Exit
@@ -17,6 +17,7 @@ from hitl_cli.past import alone_because, group_of, past_of
 from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, chosen, is_whole_name
 from hitl_cli.session import Session
+from hitl_cli.standing import Viewer, brings_more_people, standing_of
 
 
 @click.command("show", short_help="Exactly what one request would run, and why it is held.")
@@ -47,7 +48,7 @@ async def _show(
     async with session.place.open() as desk:
         everything = await desk.everything()
         request = chosen(everything, name, session.place)
-        viewer = await desk.viewer([request], "approve")
+        viewer = await desk.viewer([request], "approve", "deny", "escalate")
     screen = session.screen
     match screen.output:
         case Output.NAME:
@@ -74,7 +75,7 @@ async def _show(
     if state_at(request, now) is State.PENDING:
         if len(group) > 1:
             screen.talk(f"{len(group) - 1} similar: {session.hint('show', request.name, '--group', about=request)}")
-        screen.talk(_next(session, request))
+        screen.talk(_next(session, request, viewer))
 
 
 def _next_of_group(session: Session, group: Sequence[ApprovalRequest]) -> list[str]:
@@ -92,7 +93,19 @@ def _next_of_group(session: Session, group: Sequence[ApprovalRequest]) -> list[s
     return lines
 
 
-def _next(session: Session, request: ApprovalRequest) -> str:
+def _next(session: Session, request: ApprovalRequest, viewer: Viewer | None) -> str:
+    """What to type now: only what the one who looks may do; all of it where nobody knows who looks."""
     approve = session.hint("approve", request.name, about=request)
     deny = session.hint("deny", request.name, "--reason", '"…"', about=request)
-    return f"Next: {approve}    {deny}"
+    steps = [approve, deny]
+    if viewer is not None:
+        standing = standing_of(viewer, request, session.place.progress(request))
+        may_deny = standing.vote is None and not viewer.why_not("deny", request)
+        steps = [*([approve] if standing.may_approve else []), *([deny] if may_deny else [])]
+        if not steps and not viewer.why_not("escalate", request) and brings_more_people(request, session.now()):
+            steps = [session.hint("escalate", request.name, about=request)]
+    if request.spec.kind is Kind.SUGGESTION and steps == [approve, deny]:
+        return f"Did you do it? {approve}    Will you not? {deny}"
+    if not steps:
+        return f"What you may decide: {session.hint('list', '--reviewable')}"
+    return f"Next: {'    '.join(steps)}"

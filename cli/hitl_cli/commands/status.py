@@ -62,7 +62,7 @@ def _print(session: Session, found: "Status") -> None:
         screen.data("")
         screen.table([Column(name) for name in _COLUMNS], [_cells(row) for row in found.rows])
     else:
-        screen.talk(f"No policy in {found.where}: the built-in one decides. A first policy: hitl init")
+        screen.talk(f"No policy in {found.where}: the built-in one decides. A first policy: {session.program} init")
     if found.problems:
         count = len(found.problems)
         screen.data("", f"{count} problem{'' if count == 1 else 's'}")

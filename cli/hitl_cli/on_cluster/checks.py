@@ -1,5 +1,7 @@
 """Checks that `doctor` and `status` share: what refuses false votes, and whether somebody leads."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -11,7 +13,32 @@ from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.on_cluster.leadership import LEASE, STALE, age_of
 from hitl_cli.times import took
 
+LABEL: Final = "hitl.dev/injection"
+_OK: Final = 200
 INSTALL: Final = "python -m hitl_operator.manifests --only {part} | kubectl apply --server-side --force-conflicts -f -"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Whether the pods of a namespace get a sidecar; `answer`: the status of the API server's answer."""
+
+    namespace: str
+    label: str = ""
+    answer: int = 200
+
+    @property
+    def is_open(self) -> bool:
+        """It is there, and its pods get none."""
+        return self.answer == _OK and self.label != "enabled"
+
+
+async def gate_of(api: KubeAPI, name: str) -> Gate:
+    """Read a namespace's label."""
+    try:
+        namespace = await api.get(path_of("v1", "namespaces", name=name))
+    except ApiError as error:
+        return Gate(name, answer=error.status)
+    return Gate(name, namespace["metadata"].get("labels", {}).get(LABEL, ""))
 
 
 async def admission(api: KubeAPI, installation: shipped.Shipped) -> list[Finding]:
@@ -31,12 +58,27 @@ async def admission(api: KubeAPI, installation: shipped.Shipped) -> list[Finding
             Finding("admission", Health.UNKNOWN, "you may not read validatingadmissionpolicies; an administrator may")
         ]
     problems = [
+        Finding("admission", Health.PROBLEM, missing(kind, gone, of=len(named)), step)
+        for kind in dict.fromkeys(guard.kind for guard in guards)
+        for named in [[guard for guard in guards if guard.kind == kind]]
+        if (gone := [guard.key.partition("/")[2] for guard in named if guard.key not in stored])
+    ]
+    problems += [
         Finding("admission", Health.PROBLEM, difference, step)
         for guard in guards
-        if (difference := comparison.difference(guard, stored.get(guard.key)))
+        if guard.key in stored and (difference := comparison.difference(guard, stored[guard.key]))
     ]
     policies = sum(guard.kind == "ValidatingAdmissionPolicy" for guard in guards)
     return problems or [Finding("admission", Health.OK, f"{policies} policies, each bound, as this release ships them")]
+
+
+def missing(kind: str, names: Sequence[str], *, of: int) -> str:
+    """What is not there of one kind, in one sentence however much it is."""
+    if len(names) == 1:
+        return f"{kind} {names[0]} is not there"
+    if len(names) == of:
+        return f"{kind}: none of the {of} is there"
+    return f"{kind}: {len(names)} of {of} are not there: {', '.join(names)}"
 
 
 async def operator(api: KubeAPI, namespace: str, now: datetime) -> list[Finding]:

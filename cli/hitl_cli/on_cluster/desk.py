@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 from hitl.approvals.requests import ApprovalRequest
 from hitl.kube.api import KubeAPI
 from hitl.stores.kubernetes import KubernetesStore
 from hitl_cli.on_cluster.me import Me, read_me
 from hitl_cli.on_cluster.place_words import PlaceWords
-from hitl_cli.on_cluster.reading import reading
+from hitl_cli.on_cluster.reading import need_namespace, reading
 from hitl_cli.on_cluster.rights import TIERS, Right
 from hitl_cli.on_cluster.viewer import ClusterViewer
 from hitl_cli.on_cluster.voter import ClusterVoter
@@ -26,6 +25,7 @@ class ClusterDesk:
         self.store = store
         self._me: asyncio.Task[Me] | None = None
         self._may: asyncio.Task[None] | None = None
+        self._is_there = False  # whether an empty namespace was looked for
 
     def expect_viewer(self) -> None:
         """Begin to ask who the caller is and what they may approve where this run looks."""
@@ -49,36 +49,35 @@ class ClusterDesk:
         return await self._me
 
     async def waiting(self) -> list[ApprovalRequest]:
-        with self._reading():
-            return await self.store.list(self._place.namespace, pending_only=True)
+        return await self._stored(pending_only=True)
 
-    async def around(self, names: Sequence[str]) -> list[ApprovalRequest]:
+    async def around(self, names: Sequence[str], *, decides: bool = False) -> list[ApprovalRequest]:
         # Ended requests are many and seldom meant: they are read only where a name fits none that waits.
-        waiting = await self.waiting()
+        role = "hitl-reviewer" if decides else "hitl-viewer"
+        waiting = await self._stored(pending_only=True, role=role)
         if all(any(fits(request, name) for request in waiting) for name in names):
             return waiting
-        return await self.everything()
+        return await self._stored(role=role)
 
     async def everything(self) -> list[ApprovalRequest]:
-        with self._reading():
-            return await self.store.list(self._place.namespace)
+        return await self._stored()
 
     async def viewer(self, requests: Sequence[ApprovalRequest], *verbs: str) -> Viewer:
         return await self._viewer(requests, verbs)
 
     async def voter(self, requests: Sequence[ApprovalRequest], *verbs: str) -> ClusterVoter:
-        return ClusterVoter(self._place, await self._viewer(requests, verbs))
+        # Whoever is refused is told to hand the request on only if they may.
+        return ClusterVoter(self._place, await self._viewer(requests, (*verbs, "escalate")))
 
     async def unmanned(self, requests: Sequence[ApprovalRequest]) -> list[str]:
         from hitl_cli.on_cluster.manning import unmanned  # noqa: PLC0415 - start-up: only a list with rows asks
 
         return await unmanned(self.api, self._place, requests)
 
-    async def quiet(self, viewer: Viewer | None) -> list[str]:
+    async def quiet(self, viewer: Viewer | None) -> list[str]:  # noqa: ARG002 - who looks is known here
         from hitl_cli.on_cluster.quiet import quiet  # noqa: PLC0415 - start-up: only an empty list asks
 
-        assert viewer is not None, "on a cluster there always is one"
-        return await quiet(self.api, self._place)
+        return await quiet(self.api, self._place, await self.me())
 
     async def _viewer(self, requests: Sequence[ApprovalRequest], verbs: Sequence[str]) -> ClusterViewer:
         me = await self.me()
@@ -88,5 +87,10 @@ class ClusterDesk:
         await self._place.rights.ask(self.api, rights)
         return ClusterViewer(me, self._place.rights)
 
-    def _reading(self) -> AbstractContextManager[None]:
-        return reading("approvalrequests", self._place.where, "hitl-viewer", self._place.hint("doctor"))
+    async def _stored(self, *, pending_only: bool = False, role: str = "hitl-viewer") -> list[ApprovalRequest]:
+        with reading("approvalrequests", self._place.where, role, self._place.hint("doctor")):
+            found = await self.store.list(self._place.namespace, pending_only=pending_only)
+        if not found and self._place.namespace and not self._is_there:
+            await need_namespace(self.api, self._place.namespace, "another one: -n NS")
+            self._is_there = True
+        return found

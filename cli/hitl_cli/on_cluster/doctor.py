@@ -4,22 +4,25 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final
 
-from hitl.errors import ApiError, HitlError, StoreUnavailable
+from hitl.errors import ApiError, Forbidden, HitlError, StoreUnavailable
 from hitl.kube import comparison, shipped
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
-from hitl_cli.on_cluster.checks import INSTALL, admission, operator
+from hitl_cli.on_cluster.checks import INSTALL, LABEL, admission, gate_of, missing, operator
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.on_cluster.me import Me
 from hitl_cli.on_cluster.place import ClusterPlace
+from hitl_cli.on_cluster.reading import denied
 from hitl_cli.on_cluster.rights import TIERS, Right
 from hitl_cli.on_cluster.viewer import ClusterViewer, factor_key
 
 # The oldest Kubernetes whose admission policies do what ours need (DESIGN 16).
 _OLDEST: Final = (1, 30)
-_LABEL: Final = "hitl.dev/injection"
 _TIERS: Final = {"confirm": "Confirm", "multi-factor": "MultiFactor"}
+_OK: Final = 200
+_NOT_KNOWN: Final = 401
+_NOT_THERE: Final = 404
 _CRDS: Final = "customresourcedefinitions"
 
 
@@ -28,6 +31,7 @@ async def examined(place: ClusterPlace, operator_namespace: str) -> list[Finding
     async with place.open() as desk:
         try:
             server = await _server(desk.api, place)
+            await _need_known(desk)
         except StoreUnavailable as error:
             steps = ("Is the address right, and the cluster up? kubectl cluster-info",)
             return [Finding("api server", Health.PROBLEM, str(error).replace("\n", " "), steps)]
@@ -43,7 +47,10 @@ async def examined(place: ClusterPlace, operator_namespace: str) -> list[Finding
 
 
 async def _server(api: KubeAPI, place: ClusterPlace) -> Finding:
-    answer = await api.get("/version")
+    try:
+        answer = await api.get("/version")
+    except ApiError as error:
+        raise denied(error, "read the API server's version", "what kubectl says: kubectl version") from error
     version = (_number(answer.get("major")), _number(answer.get("minor")))
     text = f"{place.access.server}, Kubernetes {answer.get('gitVersion', 'of unknown version')}"
     if version < _OLDEST:
@@ -52,11 +59,23 @@ async def _server(api: KubeAPI, place: ClusterPlace) -> Finding:
     return Finding("api server", Health.OK, text)
 
 
+async def _need_known(desk: ClusterDesk) -> None:
+    """Refuse to go on for somebody the API server does not know: everything else would look missing to them."""
+    try:
+        await desk.me()
+    except Forbidden as error:
+        if isinstance(error.__cause__, ApiError) and error.__cause__.status == _NOT_KNOWN:
+            raise
+    except HitlError:
+        pass  # said below, as one finding of many
+
+
 async def _crds(api: KubeAPI) -> list[Finding]:
     """Whether every kind is there, served, and described as this release has it."""
     wanted = shipped.crds()
     step = (f"install them: {INSTALL.format(part='crds')}",)
     problems: list[Finding] = []
+    gone: list[str] = []
     for crd in wanted:
         name = crd["metadata"]["name"]
         try:
@@ -64,13 +83,16 @@ async def _crds(api: KubeAPI) -> list[Finding]:
         except ApiError as error:
             if error.status == 403:
                 return [await _served(api, [each["spec"] for each in wanted])]
-            problems.append(Finding("crds", Health.PROBLEM, f"{name} is not installed", step))
+            gone.append(name)
             continue
         conditions = {each["type"]: each["status"] for each in stored.get("status", {}).get("conditions", ())}
         if conditions.get("Established") != "True":
             problems.append(Finding("crds", Health.PROBLEM, f"{name} is not served yet", step))
         elif difference := comparison.difference(comparison.crd_guard(crd), stored):
             problems.append(Finding("crds", Health.PROBLEM, f"not as this release ships it: {difference}", step))
+    if gone:
+        text = missing("CustomResourceDefinition", gone, of=len(wanted))
+        problems.insert(0, Finding("crds", Health.PROBLEM, text, step))
     return problems or [Finding("crds", Health.OK, f"{len(wanted)} of {len(wanted)}, as this release ships them")]
 
 
@@ -133,19 +155,18 @@ async def _injection(api: KubeAPI, place: ClusterPlace) -> list[Finding]:
     name = place.namespace
     if name is None:
         return []
-    try:
-        namespace = await api.get(path_of("v1", "namespaces", name=name))
-    except ApiError as error:
-        if error.status == 404:
-            return [Finding("namespace", Health.PROBLEM, f"there is no namespace {name}", ("another one: -n NS",))]
+    gate = await gate_of(api, name)
+    if gate.answer == _NOT_THERE:
+        return [Finding("namespace", Health.PROBLEM, f"there is no namespace {name}", ("another one: -n NS",))]
+    if gate.answer != _OK:
         return [Finding("namespace", Health.UNKNOWN, f"you may not read namespace {name}")]
-    value = namespace["metadata"].get("labels", {}).get(_LABEL)
-    if value == "enabled":
-        return [Finding("namespace", Health.OK, f"{name} is labelled {_LABEL}=enabled: its new pods are gated")]
-    step = f"gate it: kubectl label namespace {name} {_LABEL}=enabled, then restart its pods"
-    return [
-        Finding("namespace", Health.PROBLEM, f"{name} is not labelled {_LABEL}=enabled: no pod in it is gated", (step,))
-    ]
+    if not gate.is_open:
+        return [Finding("namespace", Health.OK, f"{name} is labelled {LABEL}=enabled: its new pods are gated")]
+    # Nobody chose `default` who did not say so: that no agent is gated there is as it should be.
+    chosen = name != "default" or place.typed.namespace is not None
+    steps = (f"kubectl label namespace {name} {LABEL}=enabled", "and restart its pods; another namespace: -n NS")
+    text = f"{name} is not labelled {LABEL}=enabled: no pod in it is gated"
+    return [Finding("namespace", Health.PROBLEM if chosen else Health.NOTE, text, steps)]
 
 
 def _number(text: Any) -> int:

@@ -16,6 +16,7 @@ from hitl.kube.access import Access
 from hitl.policy.calls import Agent
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.opened import opened
+from hitl_cli.on_cluster.reading import EVERYWHERE
 from hitl_cli.on_cluster.rights import Rights
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ClusterPlace:
 
     @property
     def where(self) -> str:
-        return "all namespaces" if self.namespace is None else f"namespace {self.namespace}"
+        return EVERYWHERE if self.namespace is None else f"namespace {self.namespace}"
 
     def hint(self, *words: str, about: ApprovalRequest | None = None) -> str:
         typed = self.typed

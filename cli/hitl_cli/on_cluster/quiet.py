@@ -7,18 +7,21 @@ from hitl.approvals.requests import State
 from hitl.errors import HitlError
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
+from hitl_cli.on_cluster.me import Me
 from hitl_cli.on_cluster.place_words import PlaceWords
 from hitl_cli.on_cluster.rights import TIERS, Right
 
 _TIERS = {"confirm": "Confirm", "multi-factor": "MultiFactor"}
 
 
-async def quiet(api: KubeAPI, place: PlaceWords) -> list[str]:
+async def quiet(api: KubeAPI, place: PlaceWords, me: Me) -> list[str]:
     """As `hitl_cli.place.Desk.quiet`."""
     try:
         today = await _today(api, place)
     except HitlError:
         today = "Today's requests cannot be counted"
+    if me.cannot_be_a_reviewer:
+        return [f"{today}.", f"You may decide nothing: {me.name} is {me.cannot_be_a_reviewer}, and only people decide."]
     where = place.namespace or ""
     may = [tier for tier in TIERS if place.rights.has(Right("approve", tier, where))]
     scope = f" -n {where}" if where else " -A"

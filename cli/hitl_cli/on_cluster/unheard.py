@@ -6,6 +6,7 @@ from typing import Final
 from hitl.errors import HitlError
 from hitl.kube import shipped
 from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
 from hitl_cli.on_cluster.checks import admission, operator
 from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.on_cluster.place_words import PlaceWords
@@ -21,7 +22,10 @@ async def why_unheard(api: KubeAPI, place: PlaceWords) -> list[str]:
     """Lines on what is wrong, or on who can look."""
     installation = shipped.DEFAULT
     found = await asyncio.gather(
-        operator(api, installation.namespace, place.now()), admission(api, installation), return_exceptions=True
+        operator(api, installation.namespace, place.now()),
+        admission(api, installation),
+        _told(api, installation.namespace),
+        return_exceptions=True,
     )
     lines: list[str] = []
     unseen = False
@@ -42,6 +46,16 @@ async def why_unheard(api: KubeAPI, place: PlaceWords) -> list[str]:
             f"Ask an administrator: {doctor}",
         ]
     return [f"Next: {doctor}"]
+
+
+async def _told(api: KubeAPI, namespace: str) -> list[Finding]:
+    """What the operator said last of whether the checks stand, as long as its Event is kept."""
+    path = path_of("v1", "events", namespace)
+    events = [each async for each in api.list(path, {"fieldSelector": "involvedObject.name=hitl-enforcement"})]
+    last = max(events, key=lambda each: str(each.get("lastTimestamp") or ""), default=None)
+    if last is None or last.get("type") != "Warning":
+        return []
+    return [Finding("admission", Health.PROBLEM, f"{last.get('reason', '')}: {last.get('message', '')}")]
 
 
 def _problem(findings: list[Finding]) -> list[str]:

@@ -9,7 +9,7 @@ from hitl_cli.on_cluster.place_words import PlaceWords
 from hitl_cli.on_cluster.refusals import in_words
 from hitl_cli.on_cluster.viewer import ClusterViewer, factor_key
 from hitl_cli.requests import tier_of
-from hitl_cli.standing import FACTORS, Obstacle, Standing
+from hitl_cli.standing import FACTORS, Obstacle, Standing, brings_more_people
 from hitl_cli.wishes import Wish
 
 # What lets people do it, weakest first.
@@ -51,11 +51,11 @@ class ClusterVoter:
         )
 
     def refusal(self, request: ApprovalRequest, verb: str, standing: Standing) -> str:
-        hand_on = f"Hand it on: {self._place.hint('escalate', request.name, about=request)}"
-        next_step = f"Who can: {self._place.hint('show', request.name, about=request)}    {hand_on}"
+        who_can = f"Who can: {self._place.hint('show', request.name, about=request)}"
+        next_step = f"{who_can}{self._hand_on(request, verb)}"
         match standing.obstacle:
             case Obstacle.PARTY:
-                return f"{standing.why_not}; another person must decide.\n{hand_on}"
+                return f"{standing.why_not}; another person must decide.\n{next_step}"
             case Obstacle.NOT_ALLOWED if self.viewer.me.cannot_be_a_reviewer:
                 return (
                     f"you are {self.viewer.name}, {self.viewer.me.cannot_be_a_reviewer}; only people decide.\n"
@@ -90,6 +90,13 @@ class ClusterVoter:
             f"your vote on {request.name} does not count: {why}\n"
             f"Who can: {self._place.hint('show', request.name, about=request)}"
         )
+
+    def _hand_on(self, request: ApprovalRequest, verb: str) -> str:
+        """How to ask more people, where this person may and the policy names some."""
+        may = verb != "escalate" and not self.viewer.why_not("escalate", request)
+        if not may or not brings_more_people(request, self._place.now()):
+            return ""
+        return f"    Hand it on: {self._place.hint('escalate', request.name, about=request)}"
 
     def _groups(self, request: ApprovalRequest) -> tuple[str, ...]:
         """Those of the caller's groups that somebody asks for: the API server tells everybody who may read them."""
