@@ -233,4 +233,4 @@ def test_selectable_fields_and_columns() -> None:
     assert len(paths) <= 8
     columns = version["additionalPrinterColumns"]
     assert [each["name"] for each in columns if not each.get("priority")][-1] == "What"
-    assert {each["name"]: each["type"] for each in columns}["Expires"] == "string"
+    assert {each["name"]: each["type"] for each in columns}["Expires"] == "string"  # a date would be shown as an age
