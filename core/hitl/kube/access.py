@@ -2,6 +2,7 @@
 
 import os
 import ssl
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,17 @@ class Impersonation:
     uid: str = ""
     extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # A server takes blanks off a header, and an empty one for none: it would take them for somebody else.
+        said = [("user", self.user), *(("group", each) for each in self.groups), ("uid", self.uid)]
+        said += [(key, each) for key, values in self.extra.items() for each in values]
+        for what, text in said:
+            if not _fits_a_header(text) or (not text and what in ("user", "group")):
+                raise InvalidInput(
+                    f"cannot act as {what} {text!r}: it is empty, begins or ends with a blank, or has a control "
+                    "character in it; see --as and --as-group, or as in the kubeconfig"
+                )
+
     def headers(self) -> list[tuple[str, str]]:
         """As HTTP carries it; a key that a header's name cannot have is percent-encoded."""
         found = [("Impersonate-User", self.user)]
@@ -38,20 +50,25 @@ class Impersonation:
         return found
 
 
+def _fits_a_header(text: str) -> bool:
+    """Whether HTTP carries it as it is, in UTF-8: a line break would begin a header of its own."""
+    return text == text.strip() and all(unicodedata.category(each) not in ("Cc", "Cs") for each in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """One API server as seen by one caller.
 
     Attributes:
         server: ``https://host:port``, perhaps with a path, without a slash at the end.
-        bearer: source of the token; see `hitl.kube.credentials`.
+        bearer: source of the token; see `hitl.kube.credentials`. Only for https: plain http would tell everybody.
         ca: PEM certificates that the server's must lead to; None: those of the system.
         certificate: gives the client certificate, or None; may take long, as `Bearer.fetch`.
         impersonate: act as somebody else.
         namespace: where commands look when nobody says where.
         verify: False only where a kubeconfig says insecure-skip-tls-verify.
         tls_server_name: the name that the server's certificate must have, where it is not that of the address.
-        proxy: ``http://…`` to go through; "" for none.
+        proxy: ``http://…`` to go through, perhaps with a user name and password; "" for none.
         place: where all this was read, for messages, e.g. ``/home/ana/.kube/config (context "shop")``.
     """
 
@@ -63,7 +80,7 @@ class Access:
     namespace: str = "default"
     verify: bool = True
     tls_server_name: str = ""
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     place: str = "the given access"
 
     @classmethod

@@ -94,7 +94,7 @@ class BriefTransport(Transport):
         query = f"?{urlencode(call.params)}" if call.params else ""
         connection.putrequest(call.method, f"{prefix}{call.path}{query}", skip_accept_encoding=True)
         for name, value in (*headers, ("User-Agent", self._user_agent), ("Accept-Encoding", "gzip")):
-            connection.putheader(name, value)
+            connection.putheader(name, value.encode())  # as text it would go out in Latin-1, and aiohttp's in UTF-8
         if call.document is not None:
             connection.putheader("Content-Length", str(len(call.document)))
         connection.endheaders(call.document)

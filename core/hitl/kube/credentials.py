@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,6 +21,8 @@ _REREAD: Final = 10.0
 _EARLY: Final = 30.0
 # A plugin may open a browser and wait for a person.
 _PLUGIN_PATIENCE: Final = 300.0
+# What a plugin may give, in its own spelling.
+_GIVEN: Final = ("token", "clientCertificateData", "clientKeyData")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class ClientCertificate:
     """A certificate with its key, both PEM."""
 
     certificate: bytes
-    key: bytes
+    key: bytes = field(repr=False)
 
     def load_into(self, context: ssl.SSLContext, place: str) -> None:
         """Let `context` show it. InvalidInput names `place` where the two do not fit or cannot be read."""
@@ -62,11 +64,30 @@ class Bearer(Protocol):
         ...
 
 
+def checked_token(token: object, place: str) -> str:
+    """The token as a header takes it, blanks around it left out; "" where there is none.
+
+    Raises:
+        InvalidInput: it has a character that no token has. Names `place` and nothing of the token: what was pasted
+            there is a secret all the same.
+    """
+    if not isinstance(token, str):
+        raise InvalidInput(f"{place}: the token is not text; log in again")
+    token = token.strip()
+    if not token.isascii() or not token.isprintable():
+        raise InvalidInput(f"{place}: the token has a character that no token has; log in again, or paste it anew")
+    return token
+
+
 @dataclass(frozen=True, slots=True)
 class FixedToken:
-    """A token that is what it is, or none at all."""
+    """A token that is what it is, or none at all. InvalidInput names `place` where it cannot be one."""
 
-    token: str = ""
+    token: str = field(default="", repr=False)
+    place: str = "the given token"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token", checked_token(self.token, self.place))
 
     def held(self) -> str | None:
         return self.token
@@ -95,11 +116,12 @@ class TokenFile:
 
     def fetch(self) -> str:
         try:
-            token = self._path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
+            content = self._path.read_bytes()
+        except OSError as error:
             raise InvalidInput(
-                f"{self._path}: the token cannot be read ({error}); see that the file is there"
+                f"{self._path}: the token cannot be read ({error.strerror}); see that the file is there"
             ) from error
+        token = checked_token(content.decode("utf-8", "replace"), str(self._path))
         if not token:
             raise InvalidInput(f"{self._path}: is empty, wanted a bearer token")
         self._token, self._good_until = token, self._monotonic() + _REREAD
@@ -110,10 +132,20 @@ class TokenFile:
 
 
 class FetchedToken:
-    """A token that some function gets, with the time when it ends; kept until shortly before."""
+    """A token that some function gets, with the time when it ends; kept until shortly before.
 
-    def __init__(self, get: Callable[[], tuple[str, datetime | None]], *, now: Callable[[], float] = time.time) -> None:
+    place: who gives it, for errors.
+    """
+
+    def __init__(
+        self,
+        get: Callable[[], tuple[object, datetime | None]],
+        *,
+        place: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._get = get
+        self._place = place
         self._now = now
         self._token = ""
         self._good_until = float("-inf")
@@ -122,7 +154,8 @@ class FetchedToken:
         return self._token if self._now() < self._good_until else None
 
     def fetch(self) -> str:
-        self._token, ends = self._get()
+        token, ends = self._get()
+        self._token = checked_token(token, self._place)
         self._good_until = float("inf") if ends is None else ends.timestamp() - _EARLY
         return self._token
 
@@ -150,11 +183,13 @@ class ExecPlugin:
         self._place = place
         self._folder = folder
         self._cluster = cluster
-        self._token = FetchedToken(self._run, now=now)
+        self._token = FetchedToken(self._run, place=place, now=now)
         self._certificate: ClientCertificate | None = None
         for key in ("apiVersion", "command"):
             if not isinstance(config.get(key), str) or not config[key]:
                 raise InvalidInput(f"{place}.{key}: is missing; kubectl needs it too")
+        self._more = _environment(config, place)
+        self._words = _words(config, place)
 
     def held(self) -> str | None:
         return self._token.held()
@@ -173,16 +208,18 @@ class ExecPlugin:
 
     def _run(self) -> tuple[str, datetime | None]:
         status = self._status(self._output())
-        token, certificate, key = (status.get(each, "") for each in ("token", "clientCertificateData", "clientKeyData"))
+        token, certificate, key = found = [status.get(each) or "" for each in _GIVEN]
+        if not all(isinstance(each, str) for each in found):
+            raise InvalidInput(f"{self._place}: {self._command} gave something else than text as {' or '.join(_GIVEN)}")
         if bool(certificate) != bool(key) or not (token or certificate):
             raise InvalidInput(f"{self._place}: {self._command} gave neither a token nor a certificate with its key")
         self._certificate = ClientCertificate(certificate.encode(), key.encode()) if certificate else None
         ends = status.get("expirationTimestamp")
         try:
-            return str(token), datetime.fromisoformat(ends) if ends else None
-        except ValueError:
+            return token, datetime.fromisoformat(ends) if ends else None
+        except (ValueError, TypeError):
             raise InvalidInput(
-                f"{self._place}: {self._command} gave expirationTimestamp {ends!r}, wanted a time as in RFC 3339"
+                f"{self._place}: {self._command} gave an expirationTimestamp that is no time as in RFC 3339"
             ) from None
 
     def _output(self) -> str:
@@ -191,23 +228,28 @@ class ExecPlugin:
         if self._config.get("provideClusterInfo") and self._cluster is not None:
             spec["cluster"] = dict(self._cluster)
         info = {"apiVersion": self._config["apiVersion"], "kind": "ExecCredential", "spec": spec}
-        more = {each["name"]: each["value"] for each in self._config.get("env") or ()}
         try:
             done = subprocess.run(  # noqa: S603 - the person's own kubeconfig names the program, as for kubectl
                 self._arguments(),
-                env={**os.environ, **more, "KUBERNETES_EXEC_INFO": json.dumps(info)},
+                env={**os.environ, **self._more, "KUBERNETES_EXEC_INFO": json.dumps(info)},
                 stdin=None if interactive else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=None if interactive else subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=_PLUGIN_PATIENCE,
                 check=False,
             )
         except FileNotFoundError:
             hint = str(self._config.get("installHint") or "install it, or see that it is in PATH").strip()
             raise InvalidInput(f"{self._place}: there is no program {self._command}; {hint}") from None
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise InvalidInput(f"{self._place}: {self._command} could not be run: {error}") from error
+        except subprocess.TimeoutExpired:  # its words hold the arguments, and those may be secret
+            raise InvalidInput(
+                f"{self._place}: {self._command} did not end within {_PLUGIN_PATIENCE:.0f} s; run it by hand"
+            ) from None
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "a zero byte in what it is given"
+            raise InvalidInput(f"{self._place}: {self._command} could not be run: {why}") from None
         if done.returncode != 0:
             said = (done.stderr or "").strip().splitlines()
             raise InvalidInput(
@@ -224,8 +266,8 @@ class ExecPlugin:
             raise InvalidInput(f"{self._place}: {self._command} did not print an ExecCredential") from None
         if version != self._config["apiVersion"]:
             raise InvalidInput(
-                f"{self._place}: {self._command} speaks {version}, the kubeconfig wants {self._config['apiVersion']}; "
-                "update the one or the other"
+                f"{self._place}: {self._command} speaks {str(version)[:100]}, the kubeconfig wants "
+                f"{self._config['apiVersion']}; update the one or the other"
             )
         if not isinstance(status, Mapping):
             raise InvalidInput(f"{self._place}: {self._command} printed an ExecCredential without status")
@@ -235,8 +277,35 @@ class ExecPlugin:
         command = self._command
         if "/" in command and not Path(command).is_absolute():
             command = str(self._folder / command)  # relative to the kubeconfig, as kubectl has it
-        return [command, *map(str, self._config.get("args") or ())]
+        return [command, *self._words]
 
     @property
     def _command(self) -> str:
         return str(self._config["command"])
+
+
+def _environment(config: Mapping[str, Any], place: str) -> dict[str, str]:
+    """What a kubeconfig adds to a plugin's environment. Values may be secret: errors name places alone."""
+    more: dict[str, str] = {}
+    for at, each in enumerate(_listed(config, "env", place)):
+        if not isinstance(each, Mapping) or not all(isinstance(each.get(key, ""), str) for key in ("name", "value")):
+            raise InvalidInput(f"{place}.env[{at}]: wanted a name and a value, both text")
+        if not (name := each.get("name", "")) or "=" in name:
+            raise InvalidInput(f"{place}.env[{at}]: has no name that a variable can have")
+        more[name] = each.get("value", "")
+    return more
+
+
+def _words(config: Mapping[str, Any], place: str) -> list[str]:
+    words = _listed(config, "args", place)
+    for at, each in enumerate(words):
+        if not isinstance(each, str):
+            raise InvalidInput(f"{place}.args[{at}]: is not text; put it in quotes")
+    return words
+
+
+def _listed(config: Mapping[str, Any], key: str, place: str) -> list[Any]:
+    found = config.get(key) or []
+    if not isinstance(found, list):
+        raise InvalidInput(f"{place}.{key}: is not a list")
+    return found

@@ -1,7 +1,9 @@
-"""Reading kubeconfigs as kubectl does: which files, how they merge, what each entry means; errors name the place."""
+"""Reading kubeconfigs as kubectl does: which files, how they merge, what each entry means.
+
+Errors name the place and never what stands there: it may be a token, a key or a password, also where none belongs.
+"""
 
 import base64
-import binascii
 import os
 import urllib.request
 from collections.abc import Mapping
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 
@@ -41,13 +43,13 @@ class _Entry:
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise InvalidInput(f"{self.place}: {key} is {value!r}, wanted text")
+            raise InvalidInput(f"{self.place}: {key} is {_kind(value)}, wanted text")
         return value
 
     def flag(self, key: str) -> bool:
         value = self.body.get(key, False)
         if not isinstance(value, bool):
-            raise InvalidInput(f"{self.place}: {key} is {value!r}, wanted true or false")
+            raise InvalidInput(f"{self.place}: {key} is {_kind(value)}, wanted true or false")
         return value
 
     def content(self, key: str) -> bytes | None:
@@ -55,7 +57,7 @@ class _Entry:
         if encoded := self.text(f"{key}-data"):
             try:
                 return base64.b64decode(encoded, validate=True)
-            except binascii.Error:
+            except ValueError:  # letters that are none of base64's, or too few of them
                 raise InvalidInput(f"{self.place}: {key}-data is not base64") from None
         if not (name := self.text(key)):
             return None
@@ -90,15 +92,15 @@ def read_access(
     chosen = _entry(documents, "contexts", "context", wanted, shown)
     cluster = _entry(documents, "clusters", "cluster", chosen.text("cluster"), shown)
     user = _entry(documents, "users", "user", name, shown) if (name := chosen.text("user")) else None
-    server = cluster.text("server").rstrip("/")
-    if not server.startswith(("https://", "http://")):
-        raise InvalidInput(f"{cluster.place}: server is {server!r}, wanted https://HOST:PORT")
-    plugin = _plugin(user, cluster)
+    server = _server(cluster)
+    # As kubectl: over plain http whoever listens would have the token, so nobody is asked for one.
+    known = user if server.startswith("https://") else None
+    plugin = _plugin(known, cluster)
     return Access(
         server,
-        bearer=plugin or _bearer(user),
+        bearer=plugin or _bearer(known),
         ca=cluster.content("certificate-authority"),
-        certificate=plugin.certificate if plugin else _certificate(user),
+        certificate=plugin.certificate if plugin else _certificate(known),
         impersonate=_impersonation(user, as_user, as_groups),
         namespace=namespace or chosen.text("namespace") or "default",
         verify=not cluster.flag("insecure-skip-tls-verify"),
@@ -120,8 +122,10 @@ def _document(file: Path) -> Mapping[str, Any]:
         document = yaml.load(file.read_bytes(), Loader=_LOADER)  # noqa: S506 - a safe loader, in C where there is one
     except OSError as error:
         raise InvalidInput(f"{file}: {error.strerror}; give --kubeconfig FILE") from error
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{file}: is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise InvalidInput(f"{file}: is not YAML{where}") from None  # the parser quotes what it could not read
     if document is None:
         return {}
     if not isinstance(document, Mapping):
@@ -163,9 +167,9 @@ def _bearer(user: _Entry | None) -> Bearer:
     if name := user.text("tokenFile"):  # before token, as kubectl has it
         return TokenFile(user.beside(name))
     if token := user.text("token"):
-        return FixedToken(token)
+        return FixedToken(token, f"{user.place}: token")
     if user.body.get("auth-provider"):
-        return FetchedToken(lambda: _from_provider(user))
+        return FetchedToken(lambda: _from_provider(user), place=f"{user.place}: auth-provider")
     if user.text("username"):
         raise InvalidInput(f"{user.place}: API servers take no user name with password since 1.19; use a token")
     return NO_TOKEN
@@ -176,7 +180,7 @@ def _plugin(user: _Entry | None, cluster: _Entry) -> ExecPlugin | None:
         return None
     config = user.body["exec"]
     if not isinstance(config, Mapping):
-        raise InvalidInput(f"{user.place}: exec is {config!r}, wanted command, args, apiVersion")
+        raise InvalidInput(f"{user.place}: exec is {_kind(config)}, wanted command, args, apiVersion")
     return ExecPlugin(config, place=f"{user.place}: exec", folder=user.file.parent, cluster=_for_plugin(cluster))
 
 
@@ -190,7 +194,10 @@ def _for_plugin(cluster: _Entry) -> dict[str, Any]:
         "certificate-authority-data": base64.b64encode(ca).decode() if ca else "",
         "proxy-url": cluster.text("proxy-url"),
     }
-    for each in cluster.body.get("extensions") or ():
+    extensions = cluster.body.get("extensions") or []
+    if not isinstance(extensions, list) or not all(isinstance(each, Mapping) for each in extensions):
+        raise InvalidInput(f"{cluster.place}: extensions is not a list of named entries")
+    for each in extensions:
         if each.get("name") == "client.authentication.k8s.io/exec":
             found["config"] = each.get("extension")
     return {key: value for key, value in found.items() if value}
@@ -210,33 +217,34 @@ def _from_provider(user: _Entry) -> tuple[str, datetime | None]:
     loader: Any = KubeConfigLoader(alone, config_base_path=str(user.file.parent))  # type: ignore[no-untyped-call]  # has no types
     try:
         header = loader._load_auth_provider_token()  # noqa: SLF001 - its only way to a token without a client
-    except (ConfigException, KeyError, OSError) as error:
-        raise InvalidInput(f"{user.place}: auth-provider failed ({error}); log in again") from error
-    if not header:
-        name = user.body["auth-provider"].get("name")
+    except (ConfigException, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise InvalidInput(
-            f"{user.place}: auth-provider {name!r} gave no token; use an exec plugin, as kubectl >= 1.26"
-        )
+            f"{user.place}: auth-provider failed ({type(error).__name__}); log in again, or use an exec plugin"
+        ) from None
+    if not header:
+        raise InvalidInput(f"{user.place}: auth-provider gave no token; use an exec plugin, as kubectl >= 1.26")
     return str(header).removeprefix("Bearer "), getattr(loader, "expiry", None)
 
 
 def _impersonation(user: _Entry | None, as_user: str | None, as_groups: tuple[str, ...]) -> Impersonation | None:
     if as_user is not None:
-        return Impersonation(as_user, as_groups)
+        return Impersonation(as_user, as_groups)  # its errors name what was typed
     if as_groups:
         raise InvalidInput("--as-group needs --as: groups alone are nobody")
     if user is None or not user.text("as"):
         return None
     groups, extra = user.body.get("as-groups") or [], user.body.get("as-user-extra") or {}
+    if not _texts(groups) or not isinstance(extra, Mapping) or not all(map(_texts, (list(extra), *extra.values()))):
+        raise InvalidInput(f"{user.place}: as-groups is a list, as-user-extra a mapping of lists, all of text")
     try:
         return Impersonation(
             user.text("as"),
-            tuple(map(str, groups)),
+            tuple(groups),
             user.text("as-uid"),
-            {str(key): tuple(map(str, values)) for key, values in extra.items()},
+            {key: tuple(values) for key, values in extra.items()},
         )
-    except (TypeError, AttributeError):
-        raise InvalidInput(f"{user.place}: as-groups is a list, as-user-extra a mapping of lists") from None
+    except InvalidInput as error:
+        raise InvalidInput(f"{user.place}: {error}") from None
 
 
 def _proxy(cluster: _Entry, server: str) -> str:
@@ -248,6 +256,52 @@ def _proxy(cluster: _Entry, server: str) -> str:
         where = f"{split.scheme.upper()}_PROXY"
         if proxy and urllib.request.proxy_bypass(split.netloc):
             return ""
-    if proxy and not proxy.startswith(("http://", "https://")):
-        raise InvalidInput(f"{where}: the proxy {proxy!r} is not spoken here; wanted http://HOST:PORT")
+    if proxy and _address(proxy) is None:
+        raise InvalidInput(f"{where}: this proxy is not spoken here; wanted http://HOST:PORT")
     return proxy
+
+
+def _server(cluster: _Entry) -> str:
+    """The API server's address. It has no place for a name and a password: errors show it, and it would be sent."""
+    server = cluster.text("server").rstrip("/")
+    address = _address(server)
+    if address is None or address.query or address.fragment:
+        raise InvalidInput(f"{cluster.place}: server is no address that can be asked, wanted https://HOST:PORT")
+    if "@" in address.netloc:
+        raise InvalidInput(
+            f"{cluster.place}: server has a user name or password in it, and API servers take none since 1.19; "
+            "use a token, wanted https://HOST:PORT"
+        )
+    return server
+
+
+def _address(text: str) -> SplitResult | None:
+    """An http or https address; None where it is none."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return None
+    try:
+        address = urlsplit(text)
+        is_one = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:  # of a port that is no number, or brackets around no IPv6 address
+        return None
+    return address if is_one else None
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _kind(value: Any) -> str:
+    """What sort of thing it is, for errors that must not show it."""
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case Mapping():
+            return "a mapping"
+    return "something else"

@@ -8,8 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
+import yarl
 from multidict import CIMultiDict
 
+from hitl.errors import InvalidInput
 from hitl.kube.access import Access
 from hitl.kube.transport import CONNECT, LARGEST_ANSWER, Answer, Call, Headers, Transport
 
@@ -35,7 +37,7 @@ class SessionTransport(Transport):
         self._session = session
         self._options: dict[str, Any] = {"ssl": tls if tls is not None else False, "allow_redirects": False}
         if access.proxy:
-            self._options["proxy"] = access.proxy
+            self._options |= _proxy(access)
         if access.tls_server_name:
             self._options["server_hostname"] = access.tls_server_name
 
@@ -56,7 +58,7 @@ class SessionTransport(Transport):
                     stack.callback(_hang_up, response)
                     if response.status == 401:
                         self._has_newer_than(dict(headers).get("Authorization", ""))  # for the next try
-                    if response.status >= 400:
+                    if response.status >= 300:
                         raise self._refused(response.status, await self._read(response, call), call)
                 patience = idle
                 rest = b""
@@ -117,6 +119,16 @@ async def connected(
         yield SessionTransport(access, session, tls, deadline=deadline)
 
 
+def _proxy(access: Access) -> dict[str, Any]:
+    """Where calls go through. The password stands apart: aiohttp puts addresses into its errors."""
+    address = yarl.URL(access.proxy)
+    name, password = address.user or "", address.password or ""
+    if ":" in name:
+        raise InvalidInput(f"{access.place}: the proxy's user name has a colon in it, which HTTP cannot carry")
+    proof = {"Authorization": aiohttp.encode_basic_auth(name, password)} if name or password else None
+    return {"proxy": address.with_user(None), "proxy_headers": proof}
+
+
 def _socket(address: Any) -> socket.socket:
     """A socket that notices a peer that is gone; aiohttp hands over what getaddrinfo gave."""
     family, kind, protocol, _, _ = address
@@ -137,6 +149,10 @@ def _hang_up(response: aiohttp.ClientResponse) -> None:
 
 def _words(error: Exception) -> str:
     match error:
+        case aiohttp.ClientHttpProxyError():
+            return f"cannot be reached: the proxy answered {error.status}; see proxy-url in the kubeconfig, HTTPS_PROXY"
+        case aiohttp.ClientResponseError():  # in full it repeats the address
+            return f"failed: {error.message}"
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError() | ssl.SSLError():
             return f"cannot be trusted ({error}); see certificate-authority-data in the kubeconfig"
         case aiohttp.ClientConnectorError():

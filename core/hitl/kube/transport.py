@@ -76,7 +76,7 @@ class Transport(ABC):
             async with asyncio.timeout(seconds):
                 while True:
                     answer = await self._once(call)
-                    if answer.status < 400:
+                    if answer.status < 300:
                         break
                     if answer.status != 429:
                         raise self._refused(answer.status, answer.body, call)
@@ -139,11 +139,21 @@ class Transport(ABC):
         return found
 
     def _refused(self, code: int, answer: bytes, call: "Call") -> HitlError:
+        """What an answer means that is none of 2xx."""
+        if code < 400:
+            # To follow it would take the token to wherever somebody says; and nothing was done here.
+            return self._unavailable(
+                call, f"answered {code}, which points elsewhere; give the API server's own address"
+            )
         try:
             status = orjson.loads(answer)
         except orjson.JSONDecodeError:
             status = {"message": answer[:500].decode("utf-8", "replace").strip()}
-        return self._meaning({**(status if isinstance(status, dict) else {}), "code": code}, call)
+        found: dict[str, Any] = {**(status if isinstance(status, dict) else {}), "code": code}
+        if code == 401 and not self._access.server.startswith("https://"):
+            said = found.get("message") or "it wants to know who asks"
+            found["message"] = f"{said}; over plain http no credentials are sent: give its https:// address"
+        return self._meaning(found, call)
 
     def _too_large(self, call: "Call") -> TooLarge:
         text = f"the API server {self._access.server} answered more than {LARGEST_ANSWER >> 20} MiB ({call.path})"
