@@ -1,4 +1,4 @@
-"""Log lines as ``time level event key=value …``: one line each, never an argument of a call (I10).
+"""Log lines as ``time level event key=value …``: one line each, never an argument of a call (I10), never a token.
 
 A value that could be mistaken for something else is written as JSON, so that no text from outside draws a line of ours.
 """
@@ -13,6 +13,8 @@ import orjson
 
 _PLAIN = re.compile(r"[A-Za-z0-9._:/@+,-]+")
 _LONGEST = 2000  # characters of one value
+# Exceptions of HTTP libraries carry the headers and addresses that they failed with, and are shown as they are.
+_CREDENTIALS = re.compile(r"(\b(?:Bearer|Basic) )[A-Za-z0-9._~+/=-]{8,}|(://)[^\s/@]+(?=@)", re.IGNORECASE)
 
 
 class Log:
@@ -65,12 +67,19 @@ def _quoted(text: str) -> str:
     )
 
 
+class _Formatter(logging.Formatter):
+    """Leaves out credentials wherever they stand, traces included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}[left out]", super().format(record))
+
+
 def log_to(stream: TextIO = sys.stderr, *, level: int = logging.INFO) -> None:
     """Send every line of this process to `stream`."""
     # What no line of ours shows need not be found out for each (see "Optimization" in the logging documentation).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter = _Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)

@@ -49,3 +49,26 @@ def test_a_line_has_time_level_and_event(stream: io.StringIO) -> None:
     time, level, event, field = line.split(" ")
     assert time.endswith("Z")
     assert (level, event, field) == ("INFO", "opened", "handle=shop/refund-7f3kq")
+
+
+def test_G1_no_line_and_no_trace_holds_credentials(stream: io.StringIO) -> None:
+    """G1: what an HTTP library keeps with its errors, headers and a proxy's address, is left out of what is logged."""
+    headers = "<CIMultiDictProxy('Authorization': 'Bearer CANARY.7f-3_a9', 'Proxy-Authorization': 'Basic Q0FOQVJZ')>"
+    text = f"ClientResponseError(RequestInfo({headers}, URL('http://ana:CANARY@proxy:3128')), status=400)"
+    log = Log("hitl_operator.test")
+    log.error("failed", problem=text)
+    logging.getLogger("asyncio").error("Task exception was never retrieved\nexception=%s", text)
+    try:
+        int(text)
+    except ValueError:  # its words repeat what is no number
+        log.exception("defect")
+    shown = stream.getvalue()
+    assert "CANARY" not in shown
+    assert "Q0FOQVJZ" not in shown
+    assert shown.count("http://[left out]@proxy:3128") == 3
+    assert "wanted a bearer token" in said(stream, "wanted a bearer token")
+
+
+def said(stream: io.StringIO, text: str) -> str:
+    logging.getLogger("hitl_operator.test").error("%s", text)
+    return stream.getvalue().splitlines()[-1]
