@@ -42,7 +42,7 @@ def with_decision(request: ApprovalRequest, decision: Decision, now: datetime) -
         if fold(earlier.reviewer) == fold(decision.reviewer):
             raise Refused(
                 f"{earlier.reviewer} has already {earlier.decision.value.lower()} {request.name}; a vote is never "
-                "changed. To stop an approved call that has not run: hitl freeze, or tighten the policy"
+                "changed. To stop an approved call that has not run, tighten the policy: release asks it again"
             )
     match decision.decision:
         case DecisionKind.OVERRIDDEN:
@@ -142,12 +142,12 @@ def _check_echo(request: ApprovalRequest, uid: str, digest: str) -> None:
     if uid != request.uid:
         raise InvalidDecision(
             f"this answers request uid {uid or '(none)'}, but {request.name} is {request.uid}: it was made anew since; "
-            f"look again: hitl show {request.name}"
+            "look at it again"
         )
     if digest != request.spec.digest:
         raise InvalidDecision(
             f"this answers digest {digest[:12] or '(none)'}, but {request.name} asks for {request.spec.digest[:12]}; "
-            f"look again: hitl show {request.name}"
+            "look at it again"
         )
 
 
@@ -198,4 +198,4 @@ def _check_words(request: ApprovalRequest, decision: Decision) -> None:
     if decision.answer is not None and not asks:
         raise InvalidDecision(f"{request.name} asks no question; approve or deny it")
     if spec.kind is Kind.QUESTION and decision.decision is DecisionKind.APPROVED and decision.answer is None:
-        raise InvalidDecision(f"{request.name} is a question; answer it: hitl answer {request.name}")
+        raise InvalidDecision(f"{request.name} is a question; answer it")
