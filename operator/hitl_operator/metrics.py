@@ -54,6 +54,7 @@ class HubMetrics:
         self.refused_callers = self._counter(
             "callers_refused_total", "Calls of sidecars that were refused before anything was read.", "reason"
         )
+        self.defects = self._counter("defects_total", "Exceptions that nobody had thought of, by the work.", "where")
         self.activity = self._counter("activity_records_total", "Calls that ran or were refused unasked.", "action")
         for tier in _TIERS:
             self.in_progress.labels(tier)
