@@ -3,6 +3,7 @@
 import os
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
@@ -50,10 +51,16 @@ def words_for(error: BaseException, environment: Mapping[str, str] = os.environ)
             place = f"{error.filename}: " if error.filename else ""
             return [f"error: {place}{error.strerror}"]
         case _:
+            # Its words are nobody's: they may hold a header with the token in it.
             return [
-                f"error: this should not happen: {type(error).__name__}: {error}",
-                "Where it comes from: run it again with HITL_TRACE=1; please report it with that text.",
+                f"error: this should not happen: {type(error).__name__}{_where(error)}",
+                "What it says: run it again with HITL_TRACE=1; please report it, without what is secret in that text.",
             ]
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 def _usage(error: click.UsageError) -> list[str]:

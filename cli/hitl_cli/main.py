@@ -113,9 +113,16 @@ def cli() -> None:
 
 def run(arguments: Sequence[str], program: str = "hitl") -> int:
     """Run one command line. The exit code; everything there is to say was printed."""
-    from hitl_cli.edge import INTERRUPTED, exit_code_of, words_for  # noqa: PLC0415 - keeps the plain path short
+    from hitl_cli.logs import logs_on_screen  # noqa: PLC0415 - keeps the plain path short
 
     session = Session(plugin=program.startswith("kubectl"))
+    with logs_on_screen(session):
+        return _ended(session, arguments)
+
+
+def _ended(session: Session, arguments: Sequence[str]) -> int:
+    from hitl_cli.edge import INTERRUPTED, exit_code_of, words_for  # noqa: PLC0415 - as above
+
     name = "kubectl hitl" if session.plugin else "hitl"
     try:
         ended = cli.main(list(arguments), prog_name=name, standalone_mode=False, obj=session)

@@ -77,11 +77,18 @@ def test_every_problem_of_a_policy_is_said() -> None:
 
 
 def test_what_should_not_happen_is_one_line_and_a_way_to_see_more() -> None:
-    """An exception that is none of ours: its name, how to get the trace; the trace with HITL_TRACE=1."""
-    lines = words_for(KeyError("x"), {})
-    assert lines[0] == "error: this should not happen: KeyError: 'x'"
+    """An exception that is none of ours: its kind and where it comes from; its text only with HITL_TRACE=1."""
+    error = ValueError("Invalid header value b'Bearer CANARY'")
+    assert words_for(error, {})[0] == "error: this should not happen: ValueError"
+    try:
+        raise error
+    except ValueError:
+        lines = words_for(error, {})
+    named = "error: this should not happen: ValueError in test_what_should_not_happen_is_one_line_and_a_way_to_see_more"
+    assert lines[0].startswith(f"{named} (test_cli_program.py:")
     assert "HITL_TRACE=1" in lines[1]
-    assert words_for(KeyError("x"), {"HITL_TRACE": "1"}) == ["KeyError: 'x'"]
+    assert not any("CANARY" in each for each in lines)
+    assert "CANARY" in words_for(error, {"HITL_TRACE": "1"})[-1]
 
 
 def test_a_file_that_cannot_be_read_is_named() -> None:

@@ -33,6 +33,7 @@ class BriefTransport(Transport):
         self._turns = asyncio.Semaphore(_CONNECTIONS)
         self._idle: list[http.client.HTTPConnection] = []
         self._all: list[http.client.HTTPConnection] = []
+        self._is_closed = False
 
     def lines(
         self,
@@ -46,6 +47,7 @@ class BriefTransport(Transport):
 
     def close(self) -> None:
         """Close every connection; a thread that still waits at one that nobody waits for any more wakes up."""
+        self._is_closed = True
         for connection in self._all:
             if connection.sock is not None:
                 with contextlib.suppress(OSError):
@@ -74,7 +76,7 @@ class BriefTransport(Transport):
         finally:
             if is_good:
                 self._idle.append(connection)
-            else:
+            if not is_good or self._is_closed:
                 connection.close()
         return answer
 

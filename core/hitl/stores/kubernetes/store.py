@@ -16,6 +16,7 @@ from hitl.errors import ApiError, Conflict, InvalidInput, NotFound, Unreadable
 from hitl.kube.access import Access
 from hitl.kube.api import WATCH_TIMEOUT, KubeAPI
 from hitl.kube.following import is_newer
+from hitl.policy.escaping import as_plain
 from hitl.stores.kubernetes.changes import ChangeWatch, Deleted, Feed
 from hitl.stores.kubernetes.objects import ending_patch, new_object, path_to, request_of, status_patch, unread_of
 from hitl.stores.kubernetes.refusals import of_creating, of_reading, of_writing
@@ -303,7 +304,7 @@ def _unreadable(found: Mapping[str, Any], error: InvalidInput) -> str:
     metadata = found["metadata"]
     return (
         f"approval request {metadata['namespace']}/{metadata['name']} cannot be read by this release of hitl "
-        f"({error}); nothing in it counts, and it ends with its time. Use the release that made it"
+        f"({as_plain(str(error))}); nothing in it counts, and it ends with its time. Use the release that made it"
     )
 
 
