@@ -62,10 +62,16 @@ def provide(
     folder = home / versions.folder
     found = _given(environment)
     if missing := _missing(found, folder):
-        with _alone(home / f"{versions.folder}.lock", say):
-            # Somebody may have built them while we waited.
-            if missing := _missing(found, folder):
-                _fetch(missing, folder, ways_of(versions, home, say), say)
+        try:
+            with _alone(home / f"{versions.folder}.lock", say):
+                # Somebody may have built them while we waited.
+                if missing := _missing(found, folder):
+                    _fetch(missing, folder, ways_of(versions, home, say), say)
+        except OSError as error:
+            raise ProvisionFailed(
+                f"the cache {home} cannot be written: {error.strerror or error} ({error.filename or home}); make room "
+                "there, set HITL_CACHE to a folder of yours, or KUBEBUILDER_ASSETS to one that has the programs"
+            ) from error
     places = {name: found.get(name, folder / name) for name in NAMES}
     return Programs(*(places[name] for name in NAMES))
 
@@ -98,7 +104,7 @@ def _missing(found: Mapping[str, Path], folder: Path) -> list[str]:
 def _sizes(folder: Path) -> dict[str, int]:
     try:
         read = json.loads((folder / MANIFEST).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):  # whatever lies there instead, it vouches for no program
         return {}
     return read if isinstance(read, dict) else {}
 
@@ -159,12 +165,15 @@ def _alone(lock: Path, say: Say) -> Iterator[None]:
 
 
 def main() -> int:
-    """Provide and print the folder of each program; exit code 1 and the reason where it cannot be done."""
+    """Provide and print the place of each program; exit code 1 and the reason where that fails, 130 if stopped."""
     try:
         programs = provide()
     except ProvisionFailed as failure:
         print(f"control plane: {failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("control plane: stopped; what is whole stays in the cache, the rest is built next time", file=sys.stderr)
+        return 130
     for path in (programs.etcd, programs.kube_apiserver, programs.kubectl, programs.kube_controller_manager):
         print(path)
     return 0

@@ -64,7 +64,11 @@ class Archive:
         package = "sigs.k8s.io/controller-runtime/tools/setup-envtest"
         self.go.run("build", "-o", str(tool), package, folder=HOME / "envtest", seconds=TOOL)
         version = self.versions.kubernetes
-        listed = _tool([str(tool), "list", version, "--bin-dir", str(store)], LOOK)
+        try:
+            listed = _tool([str(tool), "list", version, "--bin-dir", str(store)], LOOK)
+        except WayFailed as failure:
+            # What the tool says of it are Go's words, a line as long as three.
+            raise WayFailed("not reachable") from failure
         if f"v{version}" not in listed:
             raise WayFailed(f"it has no {version} for this machine")
         self.say(f"downloading {', '.join(wanted)} {version} from the {self.name}")
@@ -83,6 +87,8 @@ class Build:
     name: str = "build from Go modules"
 
     def fetch(self, names: Sequence[str], into: Path) -> None:
+        if "kube-apiserver" in names:
+            self.say("building takes about four minutes on two cores, once; Ctrl-C stops it")
         for number, name in enumerate(names, 1):
             self.say(f"building {name} … {number} of {len(names)}")
             flags = self._flags(name)

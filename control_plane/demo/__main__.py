@@ -12,7 +12,7 @@ from control_plane.demo.races import Races
 from control_plane.demo.stage import staged
 from control_plane.demo.tally import tally
 from control_plane.installing import InstallFailed
-from control_plane.provide import ProvisionFailed
+from control_plane.provide import ProvisionFailed, provide
 from control_plane.running import ControlPlaneFailed
 from control_plane.versions import pinned
 from hitl.errors import HitlError
@@ -24,18 +24,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo-cluster", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="keep the scratch folder with every log")
     keep = parser.parse_args().keep
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is ended and swept up then too
+    for way in (signal.SIGTERM, signal.SIGHUP):  # so that everything is ended and swept up then too
+        signal.signal(way, lambda number, _: sys.exit(128 + number))
+    try:
+        provide()
+    except ProvisionFailed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was started", file=sys.stderr)
+        return 130
     began = time.monotonic()
     # Sockets have room for about a hundred characters of path, so the system's own temporary folder may be too long.
     folder = Path(tempfile.mkdtemp(prefix="hitl-cluster-", dir="/tmp"))
     try:
         print(f"A Kubernetes {pinned().kubernetes} cluster on this machine, in {folder}", flush=True)
         held = _play(folder)
-    except (HitlError, ControlPlaneFailed, InstallFailed, ProvisionFailed) as failure:
+    except (HitlError, ControlPlaneFailed, InstallFailed) as failure:
         keep = True
         print(f"error: {failure}\nEvery log is in {folder}", file=sys.stderr)
         held = False
     except KeyboardInterrupt:
+        print("stopped; every process has ended", file=sys.stderr)
         return 130
     finally:
         if not keep:
@@ -56,10 +66,9 @@ def _play(folder: Path) -> bool:
 
 
 def _count(races: Races) -> bool:
-    result = tally(races.wanted, races.ran())
+    result = tally(races.wanted, races.ran(), races.ends)
     _say("")
-    _say(f"calls tried {result.tried}, released {result.released}, lost {result.lost}, "
-         f"released twice {result.twice}, released against the policy {result.forbidden}")  # fmt: skip
+    _say(str(result))
     return result.holds
 
 

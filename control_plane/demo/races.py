@@ -24,6 +24,7 @@ FIRST_LOOK = 10_000  # cents; smaller refunds belong to the story
 TAKEN = (0, 5)  # exit codes: the vote was counted; it stands, and nobody has counted it yet
 WRITTEN_AFTER = 0.5  # of the time that `kubectl hitl approve` takes, its vote is written
 AT_ONCE = 6  # calls in flight when a replica is killed
+CHECKS = "a replica's checks take ten seconds before votes count"
 MORATORIUM = "  - {name: moratorium, action: Deny, tools: [payments/*], because: no refunds this week}\n"
 
 
@@ -32,12 +33,18 @@ class RaceLost(HitlError):
 
 
 class Races:
-    """Plays them in order; `wanted` says afterwards, by call, what may have become of it."""
+    """Plays them in order.
+
+    Attributes:
+        wanted: afterwards, by call, what may have become of it.
+        ends: the outcome of calls that were not released, as the agent was told it.
+    """
 
     def __init__(self, stage: Stage, timeline: Timeline) -> None:
         self.stage = stage
         self.timeline = timeline
         self.wanted: dict[str, Wanted] = {}
+        self.ends: dict[str, str] = {}
         self._told = False
         self._looks = itertools.count(FIRST_LOOK)
         self._took = 0.6  # seconds that `kubectl hitl approve` takes; measured as we go
@@ -46,7 +53,7 @@ class Races:
         """Title and action of each."""
         yield "Approved while it waits: it runs once, and never again", self.approved
         yield "The sidecar is killed while the call waits, and approved meanwhile", self.sidecar_killed
-        yield "Approved in the last moment before it expires", self.expiring
+        yield "Approved in the last moment: in time, or too late", self.expiring
         yield "Two people approve in the same moment", self.two_at_once
         yield "The policy is tightened while the call waits", self.tightened
         yield "The hub that holds it is stopped, then killed, between approval and release", self.hub_killed
@@ -102,7 +109,8 @@ class Races:
         self.expect((outcome, runs), ("ALLOWED", 1), ("EXPIRED", 0))
         if outcome == "ALLOWED":
             self.expect(code, *TAKEN)
-        self.timeline.note("it ran once, and ana was told so" if runs else "it expired, and did not run")
+        self.ends[_key(mail)] = outcome
+        self.timeline.note("in time: it ran once, as ana was told" if runs else "too late: it expired, and did not run")
 
     def two_at_once(self) -> None:
         pod, order = self.stage.pods[1], self.refund(400)
@@ -122,6 +130,7 @@ class Races:
         self.stage.apply(policy.replace("  rules:\n", f"  rules:\n{MORATORIUM}", 1))
         answer = self.told(pod.answer(waiting))
         self.expect((answer["outcome"], answer["reason"]), ("DENIED", "TIGHTENED"))
+        self.ends[_key(order["arguments"])] = answer["outcome"]
         self.approve(ANA, name, exits=(3,))
         self.stage.apply(policy)
         self.timeline.note("and takes it back")
@@ -138,6 +147,7 @@ class Races:
         self.timeline.note(f"{REPLICAS[0]} was killed; {REPLICAS[1]} is left")
         self.settled(pod, order, waiting)
         self.expect(self.answered(pod, order)["outcome"], "ALREADY_RELEASED")
+        self.timeline.note(f"{REPLICAS[0]} is started again; {CHECKS}")
         self.stage.replicas.start(REPLICAS[0])
         self.until_held(*self.stage.pods)
         self.timeline.note(f"{REPLICAS[0]} is back")
@@ -154,8 +164,10 @@ class Races:
             self.timeline.note(f"{leader}, which held the Lease, was killed")
             for vote in votes:
                 vote.result()
-        for (pod, order), ref in zip(orders, waiting, strict=True):
+        for (pod, order), name, ref in zip(orders, names, waiting, strict=True):
+            self.timeline.note(f"{name}, {order['arguments']['amount']} cents:")
             self.settled(pod, order, ref)
+        self.timeline.note(f"{leader} is started again; {CHECKS}")
         self.stage.replicas.start(leader)
         self.until_held(*self.stage.pods)
         self.timeline.note(f"{leader} is back; {self.stage.cluster.leader()} holds the Lease")
@@ -174,7 +186,10 @@ class Races:
         self.expect(self.answered(pod, allowed)["outcome"], "ALLOWED")
         new = self.refund(801, Wanted.NEVER)
         self.timeline.asks("payments/create_refund", json.dumps(new["arguments"]))
-        self.expect(self.answered(self.stage.pods[1], new)["outcome"], "UNAVAILABLE")
+        outcome = self.answered(self.stage.pods[1], new)["outcome"]
+        self.expect(outcome, "UNAVAILABLE")
+        self.ends[_key(new["arguments"])] = outcome
+        self.timeline.note(f"it stays so for {PAST_THE_LEASE:.0f} s: who leads must stop after ten")
         time.sleep(max(0.0, began + PAST_THE_LEASE - time.monotonic()))
         leading = self.stage.replicas.leading()
         plane.thaw()
@@ -182,6 +197,7 @@ class Races:
             f"it goes on after {time.monotonic() - began:.0f} s; replicas that still led: {len(leading)}"
         )
         self.expect(leading, [])
+        self.timeline.note(CHECKS)
         self.until_held(*self.stage.pods)
         self.approve(BO, name)
         self.settled(pod, order, waiting)
@@ -196,7 +212,10 @@ class Races:
         self.timeline.note("jun, who is no lead, writes an approval in ana's name, and the API server takes it")
         self.stage.cluster.guard()
         self.timeline.note("the binding is back, and the forged vote looks like any other")
-        self.expect(self.ended(pod, name, waiting)["outcome"], "CANCELLED")
+        self.timeline.note(CHECKS)
+        outcome = self.ended(pod, name, waiting)["outcome"]
+        self.expect(outcome, "CANCELLED")
+        self.ends[_key(order["arguments"])] = outcome
         self.expect(self.stage.cluster.why_cancelled(name), "EnforcementLost")
         self.until_held(*self.stage.pods)
         self.timeline.note("votes count again, as nobody can forge them")

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -180,6 +181,63 @@ def test_of_two_at_once_one_builds_and_the_other_waits(place: Place) -> None:
     assert place.said == ["somebody else is getting it, waiting"]
     assert late.asked == []
     assert results[0].etcd == place.folder / "etcd"
+
+
+@pytest.mark.parametrize("program", ["control_plane.provide", "control_plane.demo"])
+@pytest.mark.parametrize("cache", ["a file", "in a file"])
+def test_a_cache_that_cannot_be_written_is_said_in_words(tmp_path: Path, program: str, cache: str) -> None:
+    """HITL_CACHE that is a file, or lies in one: its name, what to set instead, exit code 1, nothing left behind."""
+    (tmp_path / "taken").write_text("")
+    home = tmp_path / "taken" if cache == "a file" else tmp_path / "taken" / "deeper"
+    tried = run(program, HITL_CACHE=str(home))
+    assert tried.returncode == 1
+    assert f"the cache {home}/control-plane cannot be written: Not a directory" in tried.stderr
+    assert "set HITL_CACHE" in tried.stderr
+    assert "Traceback" not in tried.stderr
+    assert tried.stdout == ""
+
+
+def test_assets_that_are_not_there_end_the_demonstration_before_it_begins() -> None:
+    """No scratch folder and no word on processes where none was started."""
+    tried = run("control_plane.demo", KUBEBUILDER_ASSETS="/nonexist")
+    assert (tried.returncode, tried.stdout) == (1, "")
+    assert tried.stderr.startswith("error: KUBEBUILDER_ASSETS is /nonexist, where none of ")
+
+
+def test_a_build_that_is_stopped_says_so(tmp_path: Path) -> None:
+    """Ctrl-C while somebody else builds: one line and exit code 130, no traceback."""
+    lock = tmp_path / "control-plane" / f"{pinned().folder}.lock"
+    lock.parent.mkdir()
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "control_plane.provide"],
+            cwd=ROOT,
+            env={"HITL_CACHE": str(tmp_path), "PATH": "/nowhere"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert waiting.stderr is not None
+        with waiting.stderr as stderr:
+            assert stderr.readline() == "control plane: somebody else is getting it, waiting\n"
+            waiting.send_signal(signal.SIGINT)
+            said = stderr.read()
+        assert waiting.wait(20) == 130
+    assert said.startswith("control plane: stopped; ")
+    assert "Traceback" not in said
+
+
+def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m PROGRAM` from the root, in an environment of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", program],
+        cwd=ROOT,
+        env={"PATH": "/nowhere", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_without_go_and_without_a_wheel_make_test_fails_and_says_so(tmp_path: Path) -> None:

@@ -37,10 +37,13 @@ def test_I6_the_demonstration_on_a_cluster_loses_no_call_and_releases_none_twice
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    counted = re.search(r"calls tried (\d+), released (\d+), lost 0, released twice 0, .* policy 0\n", done.stdout)
+    whole = r"calls tried (\d+): released (\d+), (.*)\nlost 0, released twice 0, released against the policy 0\n"
+    counted = re.search(whole, done.stdout)
     assert counted is not None, done.stdout[-2000:]
-    tried, released = map(int, counted.groups())
+    tried, released = int(counted[1]), int(counted[2])
     assert tried == 16
+    assert tried == released + sum(int(number) for number in re.findall(r"\d+", counted[3])), "each became something"
+    assert "unanswered" not in counted[3]
     assert 12 <= released <= 13, "what was approved in time ran; the one in the last moment may have"
     place = re.search(r"in (/tmp/hitl-cluster-\S+)", done.stdout)
     assert place is not None
