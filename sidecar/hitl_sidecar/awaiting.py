@@ -5,6 +5,7 @@ import asyncio
 from hitl.errors import HitlError, Unavailable
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl_sidecar.hold_stream import Followed, HoldStream
+from hitl_sidecar.hub import unreachable
 
 _FIRST_WITHIN = 5.0  # seconds for the hub's first word
 # What may be answered; a hub that says anything else (ALLOWED above all) is not understood.
@@ -70,14 +71,14 @@ async def await_request(stream: HoldStream, epoch: str, handle: str, seconds: fl
     stream.follow(watch)
     try:
         if not await watch.news(_FIRST_WITHIN):
-            raise Unavailable("HUB_UNREACHABLE", f"the hub does not answer ({stream.trouble or 'it said nothing'})")
+            raise unreachable()
         while watch.error is None and watch.state is not None and watch.state.outcome == gate_pb2.OUTCOME_PENDING:
             if not await watch.news(max(0.0, until - loop.time())):
                 break
     finally:
         stream.drop(watch)
     if watch.error is not None or watch.state is None:
-        raise watch.error or Unavailable("HUB_UNREACHABLE", "the hub said nothing")
+        raise watch.error or unreachable()
     return _response(watch.state)
 
 

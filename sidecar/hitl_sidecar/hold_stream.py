@@ -15,7 +15,7 @@ from hitl.errors import HitlError, Unavailable
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl_sidecar.answers import GARBAGE
 from hitl_sidecar.backoff import Backoff
-from hitl_sidecar.hub import Hub, meaning_of
+from hitl_sidecar.hub import Hub, words_of
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class HoldStream:
 
     @property
     def trouble(self) -> str:
-        """Why the hub could not be reached the last time; empty while all is well."""
+        """Why the hub could not be reached the last time, for the log; empty while all is well."""
         return self._trouble
 
     def follow(self, followed: Followed) -> None:
@@ -87,7 +87,7 @@ class HoldStream:
                 await self._stream(backoff)
                 self._log_once("the hub ended the stream")
             except aio.AioRpcError as error:
-                self._log_once(str(meaning_of(error)))
+                self._log_once(words_of(error))
             await asyncio.sleep(backoff.wait())
             if self._followed:
                 self._wake.set()

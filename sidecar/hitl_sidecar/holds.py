@@ -17,6 +17,7 @@ from hitl_sidecar import answers
 from hitl_sidecar.asked import Edited, Judged
 from hitl_sidecar.callers import Caller
 from hitl_sidecar.hold_stream import Followed, HoldStream
+from hitl_sidecar.hub import unreachable
 
 _FIRST_WITHIN: Final = 15.0  # seconds for the hub's first word on a hold: milliseconds, unless thousands come at once
 _BACK_WITHIN: Final = 2.0  # the same where the hub is known to be away: a restart may take that long
@@ -243,10 +244,7 @@ class Hold(Followed):
             return  # a release takes milliseconds, and to be answered PENDING in the middle of one would waste it
         if not self.is_open:
             self.table.events.unanswered(self)
-            trouble = self.table.stream.trouble or "it gave no answer"
-            answer = answers.unavailable(
-                Unavailable("HUB_UNREACHABLE", f"no person can be asked, the hub does not answer ({trouble})")
-            )
+            answer = answers.unavailable(unreachable())
         elif self.expires_at and asyncio.get_running_loop().time() > self.expires_at + _GRACE:
             answer = self.pending()
             answer.outcome = gate_pb2.OUTCOME_EXPIRED

@@ -1,6 +1,11 @@
-"""The connection to the hub and its single-answer methods. A gRPC error is `Unavailable`, never an answer."""
+"""The connection to the hub and its single-answer methods. A gRPC error is `Unavailable`, never an answer.
+
+What a gRPC error says is for operators: it names addresses, commands and what the hub knows of pods. It stands in the
+log (`words_of`); an agent reads one sentence that is always the same (`meaning_of`).
+"""
 
 import asyncio
+import logging
 from typing import Any
 
 import grpc
@@ -12,6 +17,8 @@ from hitl.policy.escaping import as_plain
 from hitl.v1 import gate_pb2, hub_pb2, hub_pb2_grpc
 from hitl.wire.identity import AGENT_METADATA, agent_to_metadata
 from hitl_sidecar.hub_channel import HubTrust, open_channel
+
+log = logging.getLogger(__name__)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -39,6 +46,7 @@ class Hub:
         self.address = address
         self.metadata: Metadata = () if trust else ((AGENT_METADATA, agent_to_metadata(agent)),)
         self._trust = trust
+        self._trouble = ""
         self._ca = trust.read_ca() if trust else b""
         self._use(open_channel(address, trust, self._ca))
 
@@ -79,16 +87,22 @@ class Hub:
 
     async def _ask(self, method: Any, request: Any, within: float = _ANSWER_WITHIN) -> Any:
         try:
-            return await method(request, timeout=within, metadata=self.metadata)
+            answer = await method(request, timeout=within, metadata=self.metadata)
         except aio.AioRpcError as error:
-            raise meaning_of(error) from error
+            meaning = meaning_of(error)
+            if isinstance(meaning, Unavailable) and (trouble := words_of(error)) != self._trouble:
+                self._trouble = trouble
+                log.warning("the hub at %s: %s", self.address, trouble)
+            raise meaning from error
+        self._trouble = ""
+        return answer
 
     async def close(self) -> None:
         await self._channel.close(None)
 
 
 def meaning_of(error: aio.AioRpcError) -> HitlError:
-    """A gRPC status as the hub means it. Whatever is no word of the hub's is no answer: Unavailable."""
+    """A gRPC status as the hub means it, for agents. Whatever is no word of the hub's is no answer: Unavailable."""
     details = error.details() or "no details"
     match error.code():
         case grpc.StatusCode.NOT_FOUND:
@@ -98,6 +112,21 @@ def meaning_of(error: aio.AioRpcError) -> HitlError:
         case grpc.StatusCode.FAILED_PRECONDITION:
             return Refused(details)
         case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:
-            return Unavailable("HUB_REFUSED", f"the hub does not accept this sidecar: {details}")
+            return Unavailable("HUB_REFUSED", "the hub, through which people are asked, does not accept this gate")
+        case _:
+            return unreachable()
+
+
+def unreachable() -> Unavailable:
+    """What an agent reads where the hub gave no answer at all."""
+    return Unavailable("HUB_UNREACHABLE", "the hub, through which people are asked, does not answer")
+
+
+def words_of(error: aio.AioRpcError) -> str:
+    """All that is known of a failure, for the log."""
+    details = error.details() or "no details"
+    match error.code():
+        case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:
+            return f"it does not accept this sidecar: {details}"
         case code:
-            return Unavailable("HUB_UNREACHABLE", f"the hub cannot be reached ({code.name}: {details})")
+            return f"it cannot be reached ({code.name}: {details})"

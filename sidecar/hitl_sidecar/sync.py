@@ -16,7 +16,7 @@ from hitl.errors import InvalidInput, Unavailable
 from hitl.policy.config import COMPILER, SCHEMA
 from hitl.v1 import hub_pb2
 from hitl_sidecar.backoff import Backoff
-from hitl_sidecar.hub import Hub, meaning_of
+from hitl_sidecar.hub import Hub, words_of
 from hitl_sidecar.programmed import InForce, Programmed
 from hitl_sidecar.usage import Usage
 
@@ -75,7 +75,7 @@ class Sync:
                 await self._stream(backoff)
                 self._log_once("the hub ended the stream")
             except aio.AioRpcError as error:
-                self._log_once(str(meaning_of(error)))
+                self._log_once(words_of(error))
                 await self._hub.renew_trust()
             except TimeoutError:
                 self._log_once(f"the hub sent nothing for {_SILENT_AFTER:.0f} s")

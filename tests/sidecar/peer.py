@@ -113,6 +113,7 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
         self.on_consume: Callable[[hub_pb2.ConsumeRequest], Awaitable[hub_pb2.ConsumeResponse | None]] | None = None
         self.lose_consume_answers = 0
         self.is_mute = False
+        self.refusal = ""  # of calls and streams, as a hub gives it that does not accept the token
         self.streams: list[Stream] = []
         self.syncs: list[asyncio.Queue[hub_pb2.SyncResponse]] = []
         self.changed = asyncio.Event()
@@ -254,6 +255,8 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
             self.changed.set()
 
     async def Hold(self, requests: Any, context: Any) -> Any:
+        if self.refusal:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, self.refusal)
         stream = Stream(context)
         self.streams.append(stream)
         reader = asyncio.create_task(self._read_holds(stream, requests))
@@ -320,6 +323,8 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
         return hub_pb2.ConsumeResponse(release=RELEASED, reason_code="REVIEWER")
 
     async def Cancel(self, request: hub_pb2.HubServiceCancelRequest, context: Any) -> hub_pb2.HubServiceCancelResponse:
+        if self.refusal:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, self.refusal)
         self.cancelled.append(request)
         self.changed.set()
         held = self.requests.get(request.handle)

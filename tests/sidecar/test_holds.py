@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from gates import ALLOWED, PENDING, Running
+from grpc import aio
 from peer import ScriptedHub, a_policy
 
 from hitl.audit import HumanDecision, RecordKind
@@ -200,6 +201,30 @@ async def test_I2_a_hub_that_does_not_answer_makes_a_hold_unavailable(gate: Runn
     assert (answer.outcome, answer.reason_code) == (gate_pb2.OUTCOME_UNAVAILABLE, "HUB_UNREACHABLE")
     record = gate.records()[-1]
     assert (record.decision, record.reason) == ("Unavailable", "HUB_UNREACHABLE")
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "refuses"])
+async def test_agents_read_nothing_that_is_meant_for_operators(
+    gate: Running, hub: ScriptedHub, caplog: pytest.LogCaptureFixture, is_gone: bool
+) -> None:
+    """A check, an Await and a Cancel: no command, no address, no gRPC word; the gate's log has all of it, once."""
+    command = "namespace shop is not gated; run: kubectl label namespace shop hitl.dev/injection=enabled"
+    if is_gone:
+        await hub.stop()
+    else:
+        hub.refusal = command
+    held = await gate.answer("refund", REFUND, deadline=1.0)
+    awaited = await gate.stub.Await(gate_pb2.AwaitRequest(handle="shop/refund-1"), timeout=20)
+    with pytest.raises(aio.AioRpcError) as cancelled:
+        await gate.stub.Cancel(gate_pb2.CancelRequest(handle="shop/refund-1"), timeout=20)
+    foreign = ("kubectl", "unix:", "UNAUTH", "UNAVAIL", "grpc", "sock", "(")
+    for words in (held.message, awaited.message, cancelled.value.details()):
+        assert "the hub, through which people are asked, does not" in words
+        assert not [word for word in foreign if word in words]
+    said = [record.getMessage() for record in caplog.records if record.name == "hitl_sidecar.hold_stream"]
+    assert len(said) == 1
+    assert hub.address in said[0]
+    assert (command in said[0]) is not is_gone
 
 
 async def test_a_hold_waits_through_a_restart_of_the_hub(gate: Running, hub: ScriptedHub) -> None:
