@@ -1,6 +1,7 @@
 """Hubs in this process that serve over TLS and know sidecars by their pods' tokens; requests lie in an SQLite file."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -49,6 +50,7 @@ class TlsHub:
         self.namespaces = NamespaceCache(api)
         self.reviews = Reviews(api)
         self.port = 0
+        self.idle = 0.0
         self._strangers = strangers
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,7 +77,7 @@ class TlsHub:
             metrics=self.metrics,
             clock=now,
         )
-        door = Door(authenticator, self.metrics.refused_callers)
+        door = Door(authenticator, self.metrics.refused_callers, clock=self._monotonic)
         self.server = HubServer(self.hub, interceptors=[door], options=self._strangers)
         credentials = ServingCertificate(self.certificate, self.key).credentials()
         self.port = self.server.bind_tls("127.0.0.1:0", credentials)
@@ -84,6 +86,10 @@ class TlsHub:
         async with asyncio.timeout(EVER):
             await self.hub.settler.is_following.wait()
         return self
+
+    def _monotonic(self) -> float:
+        """Seconds, `idle` ahead of what they are."""
+        return time.monotonic() + self.idle
 
     async def stop(self) -> None:
         await self.server.stop()

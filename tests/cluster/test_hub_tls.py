@@ -143,14 +143,43 @@ def test_a_sidecar_that_could_not_be_safe_does_not_start(options: list[str], wor
     assert words in " ".join(done.stderr.split())
 
 
-async def test_the_token_is_read_anew_for_every_call(line: Line, pods: Pods, pod: dict[str, Any]) -> None:
+async def test_the_token_is_read_anew_for_every_call(
+    line: Line, pods: Pods, pod: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     """The kubelet puts a new one into the file; a file without one is no answer, and the next one works again."""
     await line.config()
     line.token.unlink()
-    with pytest.raises(Unavailable, match="--hub-token"):
+    with pytest.raises(Unavailable):
         await line.hub.consume(hub_pb2.ConsumeRequest(handle="shop/x"))
+    assert f"--hub-token {line.token}: cannot be read" in caplog.text
     line.token.write_text(f"{await pods.token(pod)}\n")
     await line.config()
+
+
+async def test_F3_the_same_refusal_is_logged_once_a_minute_with_how_often_it_came(
+    hub: TlsHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F3: a sidecar that tries again each second does not fill the log; another reason is another line."""
+    trusting = grpc.ssl_channel_credentials(hub.ca.read_bytes())
+    async with aio.secure_channel(hub.address, trusting, options=[("grpc.ssl_target_name_override", NAME)]) as channel:
+        stub: Any = hub_pb2_grpc.HubServiceStub(channel)
+
+        async def knock(*metadata: tuple[str, str]) -> None:
+            with pytest.raises(aio.AioRpcError):
+                await stub.Cancel(hub_pb2.HubServiceCancelRequest(), metadata=metadata, timeout=EVER)
+
+        def said() -> list[str]:
+            return [each.getMessage() for each in caplog.records if "not-authenticated" in each.getMessage()]
+
+        for _ in range(3):
+            await knock()
+        assert len(said()) == 1
+        await knock(("authorization", "Bearer x"))
+        assert len(said()) == 2
+        hub.idle += 61
+        await knock()
+        assert said()[2].endswith("unsaid=2")
+    assert hub.refused("unknown") == 5
 
 
 async def test_F3_a_stranger_is_refused_before_his_message_is_read(hub: TlsHub) -> None:

@@ -137,7 +137,10 @@ async def test_calls_that_need_nobody_are_served_where_votes_cannot_count(
     rights = rights_without(user, "validatingadmissionpolicies")
     await asyncio.to_thread(applied, control_plane, *rights)
     operator = await (await installation.operator("a").start(user=user)).ready()
-    assert "[!] enforcement: ENFORCEMENT_LOST" in (await operator.get("/readyz"))[1]
+    page = (await operator.get("/readyz"))[1]
+    assert "[!] enforcement: ENFORCEMENT_LOST" in page
+    assert "[+] running\n" in page
+    assert "[ ] lease: " in page
     line = await line_to(installation, operator)
     await first_config(line)
     await line.close()

@@ -1,6 +1,7 @@
 """Strangers' calls end at the door, before a message of theirs is read or a stream kept for them (SECURITY F3)."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from hitl_operator.identity import Authenticator
 from hitl_operator.logs import Log
 
 _LINES: Final = 5.0  # refusals a second that are logged; the rest are only counted
+_AGAIN: Final = 60.0  # seconds for which the same refusal is only counted: a sidecar tries again each second
+_MOST_KEPT: Final = 1000  # different refusals of late
 
 _log = Log(__name__)
 
@@ -33,6 +36,7 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the s
         self._refused = refused
         self._clock = clock
         self._lines, self._lines_at = _LINES, clock()
+        self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     async def intercept_service(
         self,
@@ -52,12 +56,20 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the s
 
     def _note(self, why: str, error: HitlError) -> None:
         self._refused.labels(why).inc()
-        now = self._clock()
+        now, problem = self._clock(), str(error)
+        said_at, unsaid = self._said.get(problem, (float("-inf"), 0))
+        if now < said_at + _AGAIN:
+            self._said[problem] = said_at, unsaid + 1
+            return
         self._lines = min(_LINES, self._lines + (now - self._lines_at) * _LINES)
         self._lines_at = now
         if self._lines >= 1:
             self._lines -= 1
-            _log.warning("not-authenticated", why=why, problem=error)
+            _log.warning("not-authenticated", why=why, problem=problem, unsaid=unsaid or None)
+            self._said[problem] = now, 0
+            self._said.move_to_end(problem)
+            if len(self._said) > _MOST_KEPT:
+                self._said.popitem(last=False)
 
 
 def _refusal(code: grpc.StatusCode, message: str) -> Any:

@@ -64,7 +64,9 @@ async def serve(options: argparse.Namespace, state: Path) -> int:
     traces = open_traces("hitl-hub", os.environ)
     async with KubeAPI.open(access, user_agent=f"hitl-operator/{__version__}") as api:
         replica = Replica(api, access, place, traces=traces)
-        async with serve_probes(options.http, replica.checks, replica.remarks, replica.metrics.registry) as port:
+        async with serve_probes(
+            options.http, replica.checks, replica.remarks, replica.metrics.registry, lambda: replica.leads
+        ) as port:
             _log.info("probes", http=f"{options.http[0]}:{port}")
             running = asyncio.create_task(replica.run())
             stopping = asyncio.create_task(stopped.wait())

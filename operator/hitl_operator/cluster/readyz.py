@@ -12,7 +12,7 @@ from hitl.errors import Unavailable
 Checks: TypeAlias = Mapping[str, Callable[[], str]]
 """By name: why it is not ready; empty where it is."""
 Remarks: TypeAlias = Callable[[], Mapping[str, str]]
-"""By name: what somebody should know though it takes nothing from being ready."""
+"""By name: what somebody should see to though it takes nothing from being ready."""
 
 
 def open_points(checks: Checks) -> dict[str, str]:
@@ -22,9 +22,9 @@ def open_points(checks: Checks) -> dict[str, str]:
 
 @asynccontextmanager
 async def serve_probes(
-    address: tuple[str, int], checks: Checks, remarks: Remarks, registry: CollectorRegistry
+    address: tuple[str, int], checks: Checks, remarks: Remarks, registry: CollectorRegistry, leads: Callable[[], bool]
 ) -> AsyncIterator[int]:
-    """Answer while the block runs; gives the port.
+    """Answer while the block runs; gives the port. `leads`: whether this replica does, which is neither good nor bad.
 
     Raises:
         Unavailable: HTTP_ADDRESS, where the address cannot be bound.
@@ -33,7 +33,7 @@ async def serve_probes(
     application.add_routes(
         [
             web.get("/healthz", _alive),
-            web.get("/readyz", lambda _request: _readiness(checks, remarks)),
+            web.get("/readyz", lambda _request: _readiness(checks, remarks, leads)),
             web.get("/metrics", lambda _request: _metrics(registry)),
         ]
     )
@@ -55,10 +55,11 @@ async def _alive(_request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-async def _readiness(checks: Checks, remarks: Remarks) -> web.Response:
+async def _readiness(checks: Checks, remarks: Remarks, leads: Callable[[], bool]) -> web.Response:
     missing = open_points(checks)
     lines = [f"[-] {name}: {missing[name]}" if name in missing else f"[+] {name}" for name in checks]
     lines += [f"[!] {name}: {remark}" for name, remark in remarks().items()]
+    lines.append(f"[ ] lease: {'this replica leads' if leads() else 'another replica leads, or none'}")
     return web.Response(status=503 if missing else 200, text="\n".join(lines) + "\n")
 
 

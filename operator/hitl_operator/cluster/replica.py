@@ -138,7 +138,7 @@ class Replica:
             "enforcement": unless(self._enforcement.is_known, "admission policies"),
             "hub": lambda: "" if self.is_serving else self._starting,
             "holds": lambda: "" if self.may_hold else "the API server's checks are being tried; votes do not count yet",
-            "stopping": lambda: "it is being stopped" if self.is_stopping else "",
+            "running": lambda: "it is being stopped" if self.is_stopping else "",
         }
 
     def remarks(self) -> dict[str, str]:
@@ -146,9 +146,12 @@ class Replica:
         remarks = {}
         if (lost := self._enforcement.lost) is not None:
             remarks["enforcement"] = f"{lost.reason_code}: no vote counts and nothing new is held; see the log for why"
-        if self._lease.is_held:
-            remarks["lease"] = "this replica leads"
         return remarks
+
+    @property
+    def leads(self) -> bool:
+        """Whether it holds the Lease now."""
+        return self._lease.is_held
 
     async def run(self) -> None:
         """Follow the cluster, and serve as soon as that can be done rightly; until cancelled.
