@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hitl.approvals.requests import ApprovalRequest, Category, DecisionKind
-from hitl.errors import HitlError, NoLongerPending, NotFound
+from hitl.errors import AmbiguousName, HitlError, NoLongerPending, NotFound
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.answers import Answer, Choice, Failure, Skip, print_many, print_one
 from hitl_cli.as_shown import is_as_shown
@@ -97,7 +97,7 @@ async def _record_all(
 
 def _meant(place: Place, everything: Sequence[ApprovalRequest], choice: Choice) -> list[ApprovalRequest]:
     """The requests that were named, or the group of the one; all names are settled before anything is recorded."""
-    named = [chosen(everything, name, place) for name in choice.names]
+    named = _each_chosen(everything, choice.names, place)
     if choice.group or choice.items:
         members = _each_once(member for request in named for member in group_of(request, everything))
         if not choice.items:
@@ -109,6 +109,26 @@ def _meant(place: Place, everything: Sequence[ApprovalRequest], choice: Choice) 
             first, *_ = str(error).split("\n")
             raise click.UsageError(f"--item: {first}. The group has: {names}") from error
     return _each_once(named)
+
+
+def _each_chosen(everything: Sequence[ApprovalRequest], names: Sequence[str], place: Place) -> list[ApprovalRequest]:
+    """The requests that all these names mean; where one means none, what becomes of the others is said as well."""
+    found: list[ApprovalRequest] = []
+    for at, name in enumerate(names):
+        try:
+            found.append(chosen(everything, name, place))
+        except (NotFound, AmbiguousName) as error:
+            if len(names) == 1:
+                raise
+            others = ", ".join(each for number, each in enumerate(names) if number != at)
+            first, *rest = str(error).split("\n")
+            words = "\n".join(
+                [first, *rest, f"Nothing was recorded, for {others} neither: all names are settled first."]
+            )
+            if isinstance(error, AmbiguousName):
+                raise AmbiguousName(words, error.candidates) from error
+            raise NotFound(words) from error
+    return found
 
 
 def _each_once(requests: Iterable[ApprovalRequest]) -> list[ApprovalRequest]:

@@ -67,6 +67,13 @@ class HomeActivity:
     def follow(self, *, every: bool) -> Iterator[Told]:
         return (told_of(record) for record in self._feed.follow() if self._is_wanted(record, every=every))
 
+    def heading(self, *, every: bool) -> list[str]:  # noqa: ARG002 - the audit logs have everything
+        return []
+
+    @property
+    def more(self) -> str:
+        return "Allowed calls too: --all"
+
     def caveats(self) -> list[str]:
         unreadable = self._feed.unreadable
         return [f"warning: {unreadable} lines are no records. Next: {self._verify}"] if unreadable else []

@@ -83,6 +83,19 @@ class _Lazy(click.Group):
         ]
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if not _is_plugin(ctx):
+            super().format_help_text(ctx, formatter)
+            return
+        first, *_ = (self.help or "").split("\n")
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(first)
+            formatter.write_paragraph()
+            formatter.write_text(
+                "It works on the cluster of your kubeconfig, as you; for one machine alone there is hitl."
+            )
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         offered = _offered(ctx)
         for section in dict.fromkeys(entry.section for entry in offered.values()):
@@ -92,8 +105,12 @@ class _Lazy(click.Group):
 
 def _offered(context: click.Context) -> dict[str, _Entry]:
     """The commands of the program that was started: `hitl` has all, `kubectl hitl` none for this machine alone."""
-    plugin = isinstance(context.obj, Session) and context.obj.plugin
+    plugin = _is_plugin(context)
     return {name: entry for name, entry in _COMMANDS.items() if not (plugin and entry.where is _Where.MACHINE)}
+
+
+def _is_plugin(context: click.Context) -> bool:
+    return isinstance(context.obj, Session) and context.obj.plugin
 
 
 @click.group(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from hitl_cli.naming import context_names, namespace_names
 from hitl_cli.render import Output
 from hitl_cli.session import Session
 
@@ -43,9 +44,18 @@ def _stacked(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+class _OfThisMachine(click.Option):
+    """An option that `kubectl hitl` does not offer: it is about homes."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        session = ctx.find_object(Session)
+        return None if session is not None and session.plugin else super().get_help_record(ctx)
+
+
 _home = click.option(
     "--home",
     "home_option",
+    cls=_OfThisMachine,
     metavar="DIR",
     expose_value=False,
     callback=_keep,
@@ -59,12 +69,23 @@ _kubeconfig = click.option(
     help="A cluster, by its kubeconfig (KUBECONFIG, else ~/.kube/config).",
 )
 _context = click.option(
-    "--context", metavar="NAME", expose_value=False, callback=_keep, help="A cluster, by a context of the kubeconfig."
+    "--context",
+    metavar="NAME",
+    expose_value=False,
+    callback=_keep,
+    shell_complete=context_names,
+    help="A cluster, by a context of the kubeconfig.",
 )
 home_option = _home
 place_option = _stacked(_home, _kubeconfig, _context)
 namespace_option = click.option(
-    "-n", "--namespace", metavar="NS", expose_value=False, callback=_keep, help="Only this namespace."
+    "-n",
+    "--namespace",
+    metavar="NS",
+    expose_value=False,
+    callback=_keep,
+    shell_complete=namespace_names,
+    help="Only this namespace.",
 )
 all_namespaces_option = click.option(
     "-A",

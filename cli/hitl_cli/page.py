@@ -171,10 +171,10 @@ def _who_decides(request: ApprovalRequest, beside: Beside, width: int) -> list[L
     for entry in request.status.verified:
         if entry.refused and not entry.note:
             lines += hanging("  ", f"not counted: {entry.reviewer}, {entry.refused}", width)
-    for step in request.spec.escalation:
+    for step in request.spec.escalation if pending else ():
         groups = ", ".join(step.to)
         lines.append(f"  {'after'.ljust(size)}   {format_duration(step.after)} also {groups}")
-    return lines
+    return lines if len(lines) > 1 else []
 
 
 def _places(
@@ -190,6 +190,8 @@ def _places(
         if missing and state_at(request, now) is State.PENDING:
             groups = row.requirement.any_of
             people = "person" if missing == 1 else "people"
+            if _factor_replaces_one(row):
+                missing, people = missing + 1, "people"
             whom = f"{missing} of group {' or '.join(groups)}" if groups else f"{missing} {people} {place.anyone}"
             places.append((name, f"{whom}{_factor(row)}", notes.get(name, "")))
     return places
@@ -197,10 +199,18 @@ def _places(
 
 def _factor(row: Progress) -> str:
     requirement = row.requirement
+    factor = FACTORS[requirement.second_factor]
     if requirement.second_factor is SecondFactor.NONE or row.places > requirement.approvals:
         return ""  # none is wanted, or a second person stands in for it
-    instead = f", or {row.places + 1} people" if requirement.or_second_person else ""
-    return f", {FACTORS[requirement.second_factor]} needed{instead}"
+    if _factor_replaces_one(row):
+        missing = row.places - len(row.filled_by)
+        return f", or {'one' if missing == 1 else missing} with a {factor}"
+    return f", {factor} needed"
+
+
+def _factor_replaces_one(row: Progress) -> bool:
+    """Whether one person less is enough where a second factor is shown."""
+    return row.requirement.or_second_person and row.places == row.requirement.approvals
 
 
 def _said(request: ApprovalRequest, decision: Decision, now: datetime) -> str:

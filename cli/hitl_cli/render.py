@@ -17,8 +17,8 @@ from hitl_cli.lines import Column, Line, safe, shown, table
 
 # UX: at most 100 columns, however wide the terminal is.
 WIDEST = 100
-# -o wide asks for more columns than fit beside a summary there, as it does in kubectl.
-_WIDEST_WIDE = 160
+# -o wide drops no column and cuts no cell, as in kubectl: the terminal folds what is longer than it is wide.
+_UNCUT = 100_000
 
 
 class Output(StrEnum):
@@ -41,13 +41,13 @@ class Screen:
 
     Attributes:
         output: what `-o` asked for.
-        width: columns there are, at most 100 (-o wide: 160).
+        width: columns there are, at most 100; with -o wide as many as anything takes.
     """
 
     def __init__(self, output: Output = Output.TABLE, *, width: int | None = None) -> None:
         self.output = output
-        widest = _WIDEST_WIDE if output is Output.WIDE else WIDEST
-        self.width = min(width or shutil.get_terminal_size((widest, 24)).columns, widest)
+        there = width or shutil.get_terminal_size((WIDEST, 24)).columns
+        self.width = _UNCUT if output is Output.WIDE else min(there, WIDEST)
 
     @property
     def is_interactive(self) -> bool:

@@ -79,10 +79,13 @@ class Group:
 
 
 def grouped(requests: Iterable[ApprovalRequest]) -> list[Group]:
-    """Requests with one group key in one namespace as one group, in the order of their first members."""
+    """Requests with one group key in one namespace as one group, in the order of their first members.
+
+    MultiFactor is decided one by one (SECURITY D4), so each stands alone.
+    """
     groups: dict[tuple[str, str], list[ApprovalRequest]] = {}
     for request in requests:
-        key = request.spec.group_key or request.uid
+        key = request.uid if request.spec.tier == "multi-factor" else request.spec.group_key or request.uid
         groups.setdefault((request.namespace, key), []).append(request)
     return [Group(tuple(members)) for members in groups.values()]
 

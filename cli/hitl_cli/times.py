@@ -18,11 +18,11 @@ def until(moment: datetime, now: datetime) -> str:
     return since(now, moment)
 
 
-def clock(moment: datetime, now: datetime) -> str:
-    """Local time of day; with the date where that is not today."""
+def clock(moment: datetime, now: datetime, *, zone: bool = True) -> str:
+    """Local time of day with its zone; with the date where that is not today."""
     local = moment.astimezone()
     form = "%H:%M:%S" if local.date() == now.astimezone().date() else "%Y-%m-%d %H:%M:%S"
-    return local.strftime(form)
+    return local.strftime(f"{form} %Z" if zone else form).rstrip()
 
 
 def took(length: timedelta) -> str:

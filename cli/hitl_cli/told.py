@@ -15,6 +15,7 @@ class Told:
         why: the rule or score that decided.
         what: what it did.
         document: the same for programs.
+        name: with which `what` begins and which is to be typed: it is never cut.
     """
 
     time: datetime
@@ -23,6 +24,7 @@ class Told:
     why: str
     what: str
     document: Mapping[str, Any]
+    name: str = ""
 
 
 class Activity(Protocol):
@@ -34,6 +36,15 @@ class Activity(Protocol):
 
     def follow(self, *, every: bool) -> Iterator[Told]:
         """Everything that comes from now on, until the caller stops."""
+        ...
+
+    def heading(self, *, every: bool) -> list[str]:
+        """Lines on what this feed shows and what not, where that is not everything."""
+        ...
+
+    @property
+    def more(self) -> str:
+        """What there would be with `every`, for whom nothing is shown."""
         ...
 
     def caveats(self) -> list[str]:

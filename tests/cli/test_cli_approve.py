@@ -325,6 +325,7 @@ def test_one_wrong_name_among_several_records_nothing(decided_home: AHome) -> No
     decided_home.request("right-1")
     done = decided_home.hitl("approve", "right-1", "no-such-request", "--as", "ana")
     assert done.code == 1
+    assert "Nothing was recorded, for right-1 neither: all names are settled first." in done.err
     assert decided_home.now_is("right-1").status.decisions == ()
 
 

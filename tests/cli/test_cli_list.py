@@ -95,6 +95,22 @@ def test_wide_adds_why_age_and_for(inbox: AHome) -> None:
     assert "ana@example.com" in done.lines[2]
 
 
+def test_wide_drops_and_cuts_nothing_on_a_narrow_terminal(inbox: AHome) -> None:
+    """As kubectl's wide: every column and the whole summary, whatever the terminal has room for."""
+    done = inbox.hitl("list", "-o", "wide", columns=60)
+    assert done.lines[0].split() == ["NAME", "TIER", "EXPIRES", "VOTES", "AGENT", "WHY", "AGE", "FOR", "WHAT"]
+    assert "…" not in done.out
+
+
+def test_D4_multi_factor_calls_stand_alone(home: AHome) -> None:
+    """D4: what is decided one by one is listed one by one; a prefix of one shows that one."""
+    for name in ("pay-1", "pay-2"):
+        home.request(name, a_spec(tier="multi-factor", group_key="pays"))
+    assert [each.split()[0] for each in home.hitl("list").lines[1:]] == ["pay-1", "pay-2"]
+    assert "WHO DECIDES" in home.hitl("show", "pay-1").out
+    assert "similar" not in home.hitl("show", "pay-1").err
+
+
 @pytest.mark.parametrize("columns", [80, 100])
 def test_no_line_is_wider_than_the_terminal(inbox: AHome, columns: int) -> None:
     """On 80 and on 100 columns every line fits, and WHAT is still there."""

@@ -41,7 +41,7 @@ def test_without_a_control_plane_the_note_is_recorded_and_not_called_heeded(home
     assert "Next: hitl dev -f DIR" in done.err
 
 
-@pytest.mark.parametrize("length", ["0m", "soon", "90s", "-5", "1.5h"])
+@pytest.mark.parametrize("length", ["0m", "soon", "90s", "-5", "1.5h", "9d", "10081"])
 def test_a_length_is_minutes_or_a_duration_of_whole_ones(home: AHome, length: str) -> None:
     """Anything else is a mistake on the command line: exit code 2, nothing recorded."""
     home.people(ana=())

@@ -4,7 +4,7 @@ import pytest
 
 from cli.homes import AHome, a_migration, a_spec, cancelled, decided, expired
 from hitl.approvals.requests import Category, Decision, DecisionKind
-from hitl.policy.verdicts import Requirement, SecondFactor
+from hitl.policy.verdicts import EscalationStep, Requirement, SecondFactor
 
 BLOCKS = ["WHAT WILL RUN", "WHY", "WHAT IT CAN TOUCH", "WHY IT IS HELD", "WHO DECIDES"]
 
@@ -228,6 +228,14 @@ def test_I9_each_ending_is_told_in_its_own_words(home: AHome, step: object, stat
     assert done.lines[2].startswith(f"refund-1 {words}")
     assert ("denied" in done.out.lower()) is (state == "Denied")
     assert done.err == ""
+
+
+def test_I9_what_nobody_decided_has_no_empty_block_of_deciders(home: AHome) -> None:
+    """I9: an expired request says how it ended; a heading without anybody under it is left out, votes stay."""
+    home.request("late-1", a_spec(escalation=(EscalationStep(600, ("managers",)),)), age=3600, then=expired)
+    assert "WHO DECIDES" not in home.hitl("show", "late-1").out
+    home.request("denied-1", then=decided(DecisionKind.DENIED, "bo", "no"))
+    assert "WHO DECIDES" in home.hitl("show", "denied-1").out
 
 
 def test_I9_past_its_time_a_request_is_expired_before_anybody_writes_so(home: AHome) -> None:

@@ -1,6 +1,7 @@
 """`kubectl hitl list`, `show`, `history`, `explain`, `status` on a real API server: what people see."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -136,7 +137,8 @@ def test_what_nobody_can_decide_is_warned_of(inbox: Inbox) -> None:
     inbox.request("refund-1", a_spec(policies=refs))
     done = inbox.person(ANA, ["support-leads"]).hitl("list")
     assert " ".join(done.err.split()).count(f"warning: {message}; refund-1 will expire.") == 1
-    assert "  Next: kubectl hitl escalate refund-1, or bind the role to the group" in done.err
+    assert "  An administrator can bind the role to the group." in done.err
+    assert "escalate" not in done.err
     assert max(map(len, done.err.splitlines())) <= 100
 
 
@@ -279,8 +281,8 @@ def test_a_namespace_with_policies_and_no_gate_is_a_problem(inbox: Inbox) -> Non
 
 
 def test_what_ran_unasked_is_read_from_the_operators_events(inbox: Inbox) -> None:
-    """`activity`: Notify alone, with --all what was held too; without the right it says which role has it."""
-    request = inbox.request("refund-1")
+    """`activity`: Notify alone, with --all what was held too, by its whole name; without the right, which role."""
+    request = inbox.request("a-name-longer-than-any-column-of-this-feed")
     identity = Identity(Agent(inbox.namespace, "coder", "deploy/coder", "coder-1", "uid-1"), "ns-uid", "cluster-uid")
     ran = hub_pb2.ActivityRecord(
         action=gate_pb2.ACTION_NOTIFY, tool="git/commit", why="rule commits", summary='git commit "fix due date"'
@@ -305,9 +307,14 @@ def test_what_ran_unasked_is_read_from_the_operators_events(inbox: Inbox) -> Non
     assert f"error: you may not list events in namespace {inbox.namespace}: " in denied.err
     assert "ole hitl-viewer has verb list on events" in denied.err
     ana = inbox.person(ANA)
-    (line,) = ana.hitl("activity").lines
+    done = ana.hitl("activity")
+    (line,) = done.lines
+    assert done.err.startswith(f"Notify-tier calls in namespace {inbox.namespace}, as the operator's Events tell them")
     assert line.split()[1:] == ["Notify", "coder", "rule", "commits", "git", "commit", '"fix', "due", 'date"']
-    assert [each.split()[1] for each in ana.hitl("activity", "--all").lines] == ["Notify", "Held"]
+    everything = ana.hitl("activity", "--all")
+    said = {each.split()[1]: each.split() for each in everything.lines}
+    assert set(said) == {"Notify", "Held"}
+    assert said["Held"][2:5] == ["support", "-", "a-name-longer-than-any-column-of-this-feed"]
     assert ana.hitl("activity", "-o", "json").document["tool"] == "git/commit"
 
 
@@ -326,6 +333,25 @@ def test_requests_complete_in_the_shell_through_kubectl(inbox: Inbox) -> None:
         assert inbox.kubectl(ana.kubeconfig, "__complete", "hitl", command, typed).out.splitlines() == names
     flags = inbox.kubectl(ana.kubeconfig, "__complete", "hitl", "deny", "--ca").out.splitlines()
     assert [each.partition("\t")[0] for each in flags] == ["--category", ":4"]
+
+
+def test_what_a_person_may_not_do_is_not_suggested(inbox: Inbox) -> None:
+    """`approve` offers what waits and this person may approve; -n and --context are completed from what is known."""
+    inbox.request("refund-1")
+    inbox.request("refund-2", a_spec(requirements=(Requirement("reviewer", any_of=("managers",)),)))
+    inbox.request("refund-3", a_spec(tier="multi-factor", requirements=()))
+    ana = inbox.person(ANA, ["support-leads"])
+
+    def offered(*words: str) -> list[str]:
+        found = inbox.kubectl(ana.kubeconfig, "__complete", "hitl", *words).out.splitlines()
+        return [each.partition("\t")[0] for each in found[:-1]]
+
+    assert [offered("approve", f"refund-{number}") for number in (1, 2, 3)] == [["refund-1"], [], []]
+    assert offered("deny", "refund-") == ["refund-1", "refund-2"]
+    assert offered("show", "refund-") == ["refund-1", "refund-2", "refund-3"]
+    assert offered("list", "-n", inbox.namespace[:-1]) == [inbox.namespace]
+    (context,) = json.loads(ana.kubeconfig.read_text())["contexts"]
+    assert offered("list", "--context", "") == [context["name"]]
 
 
 def test_completion_is_silent_where_nothing_can_be_had(inbox: Inbox) -> None:

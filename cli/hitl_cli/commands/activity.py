@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable
 
 import click
+from rich.cells import cell_len
 
 from hitl_cli.exits import Exit
 from hitl_cli.lines import cut, line, padded, word
@@ -27,7 +28,9 @@ _ACTION, _AGENT, _WHY, _LEAST = 11, 12, 20, 20
 @click.command("activity", short_help="What ran, or was refused, without asking anyone.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("--tail", metavar="N", type=click.IntRange(min=0), default=50, show_default=True, help="The newest N.")
-@click.option("--all", "every", is_flag=True, help="Allowed and held calls too; on a cluster what became of requests.")
+@click.option(
+    "--all", "every", is_flag=True, help="Allowed and held calls too; on a cluster held requests and how they ended."
+)
 @place_option
 @namespace_option
 @all_namespaces_option
@@ -35,18 +38,25 @@ _ACTION, _AGENT, _WHY, _LEAST = 11, 12, 20, 20
 @output_option(Output.TABLE, Output.JSON)
 @pass_session
 def command(session: Session, follow: bool, tail: int, every: bool) -> Exit:
-    """Notify-tier calls and refusals, newest last: from a home's audit logs, from a cluster's Events."""
+    """What ran without asking anyone, newest last.
+
+    In a home: Notify-tier calls and refusals, from the audit logs. On a cluster: Notify-tier calls alone, from the
+    Events that the operator posts, one for each agent, tool and minute; refused and allowed calls are in the sidecars'
+    audit logs.
+    """
     activity = session.place.activity()
     told = activity.fresh(every=every)
     chosen = told[max(len(told) - tail, 0) :]
     if session.screen.output is Output.JSON:
         _print_json(session, itertools.chain(chosen, activity.follow(every=every) if follow else ()))
         return Exit.DONE
+    session.screen.talk(*activity.heading(every=every))
     for each in chosen:
         _print(session, each)
     session.screen.talk(*activity.caveats())
     if not chosen and not follow:
-        session.screen.talk(f"Nothing ran without asking in {session.place.where}. Allowed calls too: --all")
+        more = "" if every else f" {activity.more}"
+        session.screen.talk(f"Nothing ran without asking in {session.place.where}.{more}")
     if follow:
         for each in activity.follow(every=every):
             _print(session, each)
@@ -54,11 +64,14 @@ def command(session: Session, follow: bool, tail: int, every: bool) -> Exit:
 
 
 def _print(session: Session, told: Told) -> None:
+    when = clock(told.time, session.now(), zone=False)
     start = line(
-        *(clock(told.time, session.now()), "   ", word(told.action), " " * max(_ACTION - len(told.action) + 3, 1)),
-        *(padded(told.agent, _AGENT), "   ", padded(told.why, _WHY), "   "),
+        *(when, "   ", word(told.action), " " * max(_ACTION - len(told.action) + 3, 1)),
+        *(padded(told.agent, max(_AGENT, cell_len(told.agent))), "   ", padded(told.why, _WHY), "   "),
     )
-    session.screen.data(line(start, cut(told.what, max(session.screen.width - start.cell_len, _LEAST))))
+    # A name has to be typed again: it is not cut, and what follows it is.
+    least = max(_LEAST, cell_len(told.name) + 5 if told.name else 0)
+    session.screen.data(line(start, cut(told.what, max(session.screen.width - start.cell_len, least))))
 
 
 def _print_json(session: Session, told: Iterable[Told]) -> None:

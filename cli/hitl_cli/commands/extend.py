@@ -12,6 +12,7 @@ from hitl_cli.render import Output
 from hitl_cli.session import Session
 
 _MINUTE = 60
+_MOST_MINUTES = 7 * 24 * 60
 
 
 @click.command("extend", short_help="Give a request more time.")
@@ -29,7 +30,13 @@ def command(session: Session, *, name: str, length: str, reason: str) -> Exit:
     NAME may be any prefix that only one request has. Exit codes: 0 extended, 5 recorded but not heeded yet, 3 no
     longer pending, 4 you may not.
     """
-    return leave(session, Ask(NoteType.EXTEND, name, minutes=_minutes(length), reason=reason))
+    minutes = _minutes(length)
+    if minutes > _MOST_MINUTES:
+        raise click.BadParameter(
+            f"{length} is more than 7 days, and no request waits longer than that after it was made",
+            param_hint="MINUTES|DURATION",
+        )
+    return leave(session, Ask(NoteType.EXTEND, name, minutes=minutes, reason=reason))
 
 
 def _minutes(length: str) -> int:

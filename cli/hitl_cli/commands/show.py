@@ -63,7 +63,8 @@ async def _show(
             pass
     now = session.now()
     beside = Beside(past_of(request, everything), session.place, viewer, now)
-    group = group_of(request, everything) if state_at(request, now) is State.PENDING else [request]
+    together = state_at(request, now) is State.PENDING and request.spec.tier != "multi-factor"
+    group = group_of(request, everything) if together else [request]
     if only_difference:
         screen.data(*difference(request, beside.past.last_approved, now, screen.width))
     elif len(group) > 1 and (whole_group or not (one or full or is_whole_name(request, name))):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _OURS: Final = {"labelSelector": "app.kubernetes.io/part-of=hitl"}
 _NOTIFY: Final = {**_OURS, "fieldSelector": "reason=Notify"}
 _RAN: Final = " ran "
+_ASKS: Final = " asks ("
 _BETWEEN: Final = " · "
 # How often a followed feed is looked at, seconds; each look is one call.
 _LOOK_SECONDS: Final = 2.0
@@ -39,6 +40,17 @@ class ClusterActivity:
             yield from self.fresh(every=every)
             time.sleep(_LOOK_SECONDS)
 
+    def heading(self, *, every: bool) -> list[str]:
+        shown = "Notify-tier calls, held requests and how they ended" if every else "Notify-tier calls"
+        return [
+            f"{shown} in {self._place.where}, as the operator's Events tell them: of Notify one for each agent,",
+            "tool and minute, as long as the API server keeps Events (an hour). Every call: the sidecars' audit logs.",
+        ]
+
+    @property
+    def more(self) -> str:
+        return "Held requests too: --all"
+
     def caveats(self) -> list[str]:
         return []
 
@@ -53,12 +65,18 @@ class ClusterActivity:
 
 
 def told_of(event: Mapping[str, Any]) -> Told:
-    """An Event as a line of the feed. Of Notify the message is ``WORKLOAD ran TOOL · WHY · WHAT``."""
-    message = str(event.get("message", ""))
+    """An Event as a line of the feed. Of Notify the message is ``WORKLOAD ran TOOL · WHY · WHAT``.
+
+    Of anything else the name comes first in what is told: it is to be typed, so it must not be cut.
+    """
+    message, name = str(event.get("message", "")), ""
     agent, ran, what = message.partition(_RAN)
     if event.get("reason") != "Notify" or not ran:
-        agent, what = str(event.get("involvedObject", {}).get("name", "")), message
-    tool, *rest = what.split(_BETWEEN, 2)
+        asks = message.partition(_ASKS)
+        ran, agent = "", asks[0] if asks[1] else "-"
+        name = str(event.get("involvedObject", {}).get("name", ""))
+        what = f"{name}   {message}"
+    tool, *rest = what.split(_BETWEEN, 2) if ran else [what]
     why, doing = (rest[0], rest[1]) if len(rest) == 2 else ("-", what)
     when = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
     document = {
@@ -77,4 +95,5 @@ def told_of(event: Mapping[str, Any]) -> Told:
         why,
         doing,
         document,
+        name,
     )

@@ -9,6 +9,7 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.policy_conditions import PolicyCondition
 from hitl_cli.on_cluster.place_words import PlaceWords
+from hitl_cli.standing import brings_more_people
 
 _POLICIES: Final = {"AgentPolicy": "agentpolicies", "ClusterAgentPolicy": "clusteragentpolicies"}
 
@@ -34,11 +35,10 @@ async def unmanned(api: KubeAPI, place: PlaceWords, requests: Sequence[ApprovalR
             request = held.get((kind, metadata.get("namespace", ""), metadata["name"]))
             message = _why_unmanned(policy)
             if request is not None and message and message not in said:
-                escalate = place.hint("escalate", request.name, about=request)
-                said[message] = [
-                    f"warning: {message.rstrip('.')}; {request.name} will expire.",
-                    f"  Next: {escalate}, or bind the role to the group",
-                ]
+                warning = f"warning: {message.rstrip('.')}; {request.name} will expire."
+                said[message] = [warning, "  An administrator can bind the role to the group."]
+                if brings_more_people(request, place.now()):
+                    said[message].append(f"  Or ask more people: {place.hint('escalate', request.name, about=request)}")
     return [line for lines in said.values() for line in lines]
 
 
