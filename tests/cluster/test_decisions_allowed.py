@@ -1,5 +1,8 @@
 """What people may do on a real API server: decide, remark, show a second factor, and ask whether they may."""
 
+import asyncio
+import json
+
 import pytest
 
 from cluster.voting import (
@@ -17,6 +20,7 @@ from cluster.voting import (
     tries,
     vote_of,
 )
+from control_plane.running import ControlPlane
 from hitl.approvals.requests import Kind, Note, NoteType
 from hitl.kube.access import Access
 from hitl.kube.requests import served_request
@@ -127,6 +131,29 @@ async def test_D5_a_second_person_may_stand_in_for_a_second_factor(court: Court)
         request = await court.ask(a_spec(tier="multi-factor", requirements=requirements))
         await court.vote(ANA, request)
         assert len((await court.look(request))["status"]["decisions"]) == 1
+
+
+def test_a_vote_of_the_shipped_role_alone_is_taken_from_kubectl(control_plane: ControlPlane, namespace: str) -> None:
+    """Who has hitl-reviewer and nothing more applies a vote, or patches one in, with plain kubectl."""
+    court = Court(control_plane, namespace)
+    amy = Person("amy@example.com", ("support-leads",), ("hitl-reviewer",))
+    court.let_in(amy, {})
+    court.until_allowed(amy, "approve", "ar", "--subresource=confirm")
+    kubeconfig = control_plane.kubeconfig(amy.name, amy.groups)
+    for how in ("patch", "apply"):
+        request = asyncio.run(court.ask())
+        name = request["metadata"]["name"]
+        status = {"status": {"decisions": [vote_of(amy, request)]}}
+        whole = {"apiVersion": request["apiVersion"], "kind": request["kind"], "metadata": {"name": name}, **status}
+        words = {
+            "patch": ("patch", "ar", name, "--type=merge", "-p", json.dumps(status)),
+            "apply": ("apply", "--server-side", "--field-manager=amy", "-f", "-"),
+        }[how]
+        done = control_plane.kubectl(
+            *words, "--subresource=status", "-n", namespace, kubeconfig=kubeconfig, stdin=json.dumps(whole)
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(asyncio.run(court.look(request))["status"]["decisions"]) == 1
 
 
 async def test_late_votes_are_taken_while_a_round_is_left(court: Court) -> None:

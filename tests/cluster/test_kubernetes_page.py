@@ -2,12 +2,14 @@
 
 import json
 import shlex
+import time
 
 import pytest
 import yaml
 
 from cluster.oidc_issuer import Issuer
 from control_plane.certificates import Authority
+from control_plane.installing import applied
 from control_plane.running import ControlPlane
 from docs.blocks import blocks
 from hitl_operator.cluster.main import _parser
@@ -35,6 +37,31 @@ def test_who_may_decide_is_answered_as_shown(control_plane: ControlPlane, namesp
         "--as", "bo@example.com", "--as-group", "juniors",
     )  # fmt: skip
     assert (refused.returncode, refused.stdout.strip()) == (1, "no")
+
+
+@pytest.mark.parametrize("rule", [("*", "*"), ("hitl.dev", "*")], ids=["of everything", "of ours"])
+def test_a_role_by_wildcard_decides_and_relaxes_as_the_page_warns(
+    control_plane: ControlPlane, namespace: str, rule: tuple[str, str]
+) -> None:
+    """RBAC cannot leave verbs out: both tiers, an override and relax come with the asterisk."""
+    group, resources = rule
+    name = f"everything-{namespace}"
+    head = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name, "namespace": namespace}}
+    rights = [{"apiGroups": [group], "resources": [resources], "verbs": ["*"]}]
+    person = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "wil@example.com"}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    applied(
+        control_plane,
+        {**head, "kind": "Role", "rules": rights},
+        {**head, "kind": "RoleBinding", "roleRef": reference, "subjects": [person]},
+    )
+    until = time.monotonic() + 30
+    wishes = [("approve", "ar", f"--subresource={tier}") for tier in ("confirm", "multi-factor")]
+    wishes += [("override", "ar", "--subresource=multi-factor"), ("relax", "agentpolicies")]
+    for wish in wishes:
+        asked = ("auth", "can-i", *wish, "-n", namespace, "--as", "wil@example.com")
+        while (said := control_plane.kubectl(*asked).stdout.strip()) != "yes":
+            assert time.monotonic() < until, (wish, said)
 
 
 def test_D5_the_mapping_shown_is_the_one_that_is_tried() -> None:

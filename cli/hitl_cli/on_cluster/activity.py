@@ -60,7 +60,7 @@ class ClusterActivity:
             try:
                 return [each async for each in desk.api.list(path, _OURS if every else _NOTIFY)]
             except ApiError as error:
-                step = "the role view has verb list on events"
+                step = "role hitl-viewer has verb list on events"
                 raise denied(error, f"list events in {self._place.where}", step) from error
 
 
