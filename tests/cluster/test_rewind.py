@@ -1,5 +1,6 @@
 """After etcd was restored from an older state nothing that ran runs again (SECURITY D2, I6)."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -14,6 +15,8 @@ from control_plane.running import ControlPlane
 from hitl.approvals.requests import ApprovalRequest, State
 from hitl.approvals.settle import consume
 from hitl.errors import StoreUnavailable
+from hitl.kube.paths import path_of
+from hitl.kube.reflector import Reflector
 from hitl_operator.cluster.enforcement_record import Back, Record
 from hitl_operator.cluster.rewind import Highest, behind, is_acknowledgement
 from hitl_operator.cluster.shared_record import ACKNOWLEDGE
@@ -125,6 +128,39 @@ async def test_D2_what_was_released_after_the_backup_is_not_released_again(clust
     async with cluster.court.admin() as api:
         annotations = (await api.get(SECRET))["metadata"].get("annotations") or {}
     assert ACKNOWLEDGE not in annotations, "an acknowledgement is for one time that the server went back"
+
+
+@pytest.mark.cluster
+async def test_D2_mirrors_find_out_what_a_restore_took_and_brought_back(cluster: Cluster, tmp_path: Path) -> None:
+    """D2, B1: also those of metadata alone: which namespaces are gated is not known from a time that is gone."""
+    plane, backup = cluster.plane, tmp_path / "backup"
+    assert plane.kubectl("create", "namespace", "kept").returncode == 0
+    with plane.storage() as files:
+        shutil.copytree(files, backup)
+    assert plane.kubectl("label", "namespace", "kept", "hitl.dev/injection=enabled").returncode == 0
+    for name in ("later", "latest"):
+        assert plane.kubectl("create", "namespace", name).returncode == 0
+    async with cluster.court.admin() as api:
+        mirror = Reflector(
+            api,
+            path_of("v1", "namespaces"),
+            keep=lambda found: str(found["metadata"].get("labels", {}).get("hitl.dev/injection")),
+            metadata_only=True,
+            timeout=3,
+        )
+        running = asyncio.create_task(mirror.run())
+        await asyncio.wait_for(mirror.synced.wait(), 30)
+        assert {"later", "latest"} <= {name for _, name in mirror.items}
+        assert mirror.items["", "kept"] == "enabled"
+        with plane.storage() as files:
+            shutil.rmtree(files)
+            shutil.copytree(backup, files)
+
+        async def as_it_was() -> bool:
+            return ("", "later") not in mirror.items and mirror.items["", "kept"] == "None"
+
+        await eventually(as_it_was)
+        running.cancel()
 
 
 async def eventually_released(replica: Replica, request: ApprovalRequest) -> None:

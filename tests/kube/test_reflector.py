@@ -37,6 +37,9 @@ class Script:
             self.asked.append(f"watch {query['resourceVersion']}")
             return await self.watch(request)
         self.asked.append(f"page {query.get('continue', '')}".strip())
+        if "PartialObjectMetadata;" in request.headers["Accept"]:
+            wrong = "you requested PartialObjectMetadata, but the requested object is a list"
+            return answer(status(406, "NotAcceptable", wrong), 406)
         return answer(self.pages[query.get("continue", "")])
 
 
@@ -52,11 +55,16 @@ async def stays_open(request: web.Request, *lines: dict[str, Any]) -> web.Stream
 
 @asynccontextmanager
 async def mirroring(
-    script: Script, *, keep: Callable[[dict[str, Any]], str | None] = lambda found: found["metadata"]["resourceVersion"]
+    script: Script,
+    *,
+    keep: Callable[[dict[str, Any]], str | None] = lambda found: found["metadata"]["resourceVersion"],
+    metadata_only: bool = False,
 ) -> AsyncIterator[tuple[Reflector[str], list[HitlError]]]:
     troubles: list[HitlError] = []
     async with serving(script.serve) as access, KubeAPI.open(access) as api:
-        reflector: Reflector[str] = Reflector(api, "/things", keep=keep, on_trouble=troubles.append)
+        reflector: Reflector[str] = Reflector(
+            api, "/things", keep=keep, on_trouble=troubles.append, metadata_only=metadata_only
+        )
         running = asyncio.create_task(reflector.run())
         try:
             yield reflector, troubles
@@ -144,10 +152,13 @@ async def test_too_old_a_version_leads_to_a_new_look_in_which_deletions_are_foun
         assert any(isinstance(trouble, ApiError) for trouble in troubles)
 
 
-async def test_a_storage_that_was_set_back_is_noticed_in_silence() -> None:
-    """A watch from a version of the future hears nothing: its orderly end without a word is checked and looked into."""
+@pytest.mark.parametrize("metadata_only", [False, True])
+async def test_D2_a_storage_that_was_set_back_is_noticed_in_silence(metadata_only: bool) -> None:
+    """D2: a watch from a version of the future hears nothing: its orderly end without a word is checked and looked
+    into, and a list is asked for as a list, whatever the watch asked for.
+    """
     script = Script(stream=not_served, pages={"": a_page(100, an_object("a", 99))}, watch=events)
-    async with mirroring(script) as (reflector, troubles):
+    async with mirroring(script, metadata_only=metadata_only) as (reflector, troubles):
         await until(reflector.synced.is_set)
         script.pages = {"": a_page(5, an_object("restored", 3))}
         await until(lambda: shown(reflector) == {"restored": "3"})

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from hitl.errors import ApiError
-from hitl.kube.api import JSON, WATCH_TIMEOUT, KubeAPI, Params
+from hitl.kube.api import JSON, LIST_METADATA, WATCH_TIMEOUT, KubeAPI, Params
 
 # Seconds between two tries, doubling.
 _FIRST_PAUSE: Final = 0.1
@@ -52,7 +52,8 @@ async def changes_after(
             is_silent = False
             yield kind, found
     if is_silent:
-        page = await api.list_page(path, params, limit=1, accept=accept)
+        # What a watch accepts is for single objects; of a list the version is all that is asked for.
+        page = await api.list_page(path, params, limit=1, accept=LIST_METADATA)
         if is_newer(version, page["metadata"]["resourceVersion"]):
             raise ApiError(
                 410,
