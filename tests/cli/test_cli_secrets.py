@@ -7,6 +7,7 @@ import logging
 import os
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -154,19 +155,34 @@ def a_kubeconfig(
     return path
 
 
-def printed(words: str, kubeconfig: Path) -> tuple[int, str]:
-    """Exit code and everything that a run of `kubectl hitl` prints off a terminal."""
+# One process runs them all: what each prints, and its exit code. As anywhere else, nothing but hitl handles its logs.
+PROGRAM = """\
+import contextlib, io, json, sys
+from hitl_cli.main import run
+ended = {}
+for words in sys.argv[1:]:
     shown = io.StringIO()
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "COLUMNS": "100"}
-    for name in ("HITL_TRACE", "HTTPS_PROXY", "https_proxy"):
-        environment.pop(name, None)
-    with (
-        mock.patch.dict(os.environ, environment, clear=True),
-        contextlib.redirect_stdout(shown),
-        contextlib.redirect_stderr(shown),
-    ):
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
         code = run(words.split(" "), "kubectl-hitl")
-    return code, shown.getvalue()
+    ended[words] = [code, shown.getvalue()]
+print(json.dumps(ended))
+"""
+
+
+def printed(kubeconfig: Path) -> dict[str, tuple[int, str]]:
+    """Exit code and everything that each command prints off a terminal."""
+    left_out = ("HITL_TRACE", "HTTPS_PROXY", "https_proxy")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *COMMANDS],
+        capture_output=True,
+        text=True,
+        env={**environment, "KUBECONFIG": str(kubeconfig), "COLUMNS": "100"},
+        timeout=120,
+        check=True,
+    )
+    assert done.stderr == ""
+    return {words: (code, shown) for words, (code, shown) in json.loads(done.stdout).items()}
 
 
 def test_every_command_about_a_cluster_is_looked_at_here() -> None:
@@ -180,8 +196,7 @@ def test_G1_no_command_shows_a_token_or_lets_a_server_draw(tmp_path: Path, autho
     """G1: whatever a server says, every line is plain and none holds the token; what is no answer is no success."""
     with api_server(tmp_path, authority, ANSWERS[answered]) as (server, tokens):
         kubeconfig = a_kubeconfig(tmp_path, authority, server, {"token": f"{CANARY}\n"})
-        for words in COMMANDS:
-            code, shown = printed(words, kubeconfig)
+        for words, (code, shown) in printed(kubeconfig).items():
             assert CANARY not in shown, words
             assert all(plain(each) for each in shown.split("\n")), words
             assert code in (0, 1, 2, 4), words
@@ -208,8 +223,7 @@ def test_G1_no_command_shows_a_secret_of_a_kubeconfig(
 ) -> None:
     """G1: credentials that cannot be used are an error of ours with their place, in every command."""
     kubeconfig = a_kubeconfig(tmp_path, authority, "https://127.0.0.1:1", user, cluster)
-    for words in COMMANDS:
-        code, shown = printed(words, kubeconfig)
+    for words, (code, shown) in printed(kubeconfig).items():
         assert code == 1, words
         assert CANARY not in shown, words
         assert "should not happen" not in shown, words
