@@ -269,6 +269,7 @@ def test_an_unreachable_api_server_is_named(inbox: Inbox) -> None:
     assert (done.code, done.out) == (1, "")
     assert f"the API server {config['clusters'][0]['cluster']['server']} cannot be reached" in done.err
     assert "is it up, and the address right?" in done.err
+    assert done.err.splitlines()[1] == "Is it up? kubectl cluster-info"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import socket
 from dataclasses import replace
 
 import pytest
@@ -76,6 +77,17 @@ async def test_a_server_that_says_nothing_is_given_up_at_the_deadline() -> None:
                 await api.get(PATH, deadline=0.2)
         await loop.shutdown_default_executor()
     assert loop.time() - began < 20
+
+
+async def test_a_server_to_which_there_is_no_connection_is_not_said_to_be_slow() -> None:
+    """The time it took is said: five seconds for a handshake that nobody answers, not the ten of the call."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()  # connections are taken up by the kernel, and nobody ever says a word of TLS
+        access = Access(f"https://127.0.0.1:{deaf.getsockname()[1]}", verify=False)
+        async with KubeAPI.brief(access) as api:
+            with pytest.raises(StoreUnavailable, match=r"could not be connected to within 5 s; is it up"):
+                await api.get(PATH)
 
 
 async def test_an_address_where_nobody_listens_is_unavailable() -> None:

@@ -12,6 +12,7 @@ import click
 
 from hitl.approvals.requests import ApprovalRequest
 from hitl.approvals.requirements import Progress, progress_of
+from hitl.errors import StoreUnavailable
 from hitl.kube.access import Access
 from hitl.policy.calls import Agent
 from hitl_cli.on_cluster.desk import ClusterDesk
@@ -95,6 +96,13 @@ class ClusterPlace:
         flags += [part for group in typed.groups for part in ("--as-group", shlex.quote(group))]
         return " ".join(["kubectl hitl" if typed.plugin else "hitl", *words, *flags])
 
+    def _kubectl(self, *words: str) -> str:
+        typed = self.typed
+        named = (("--kubeconfig", typed.kubeconfig), ("--context", typed.context))
+        return " ".join(
+            ["kubectl", *words, *(part for flag, value in named if value for part in (flag, shlex.quote(value)))]
+        )
+
     def progress(self, request: ApprovalRequest) -> tuple[Progress, ...]:
         return progress_of(request)
 
@@ -113,6 +121,8 @@ class ClusterPlace:
                 desk.expect_viewer()
             try:
                 yield desk
+            except StoreUnavailable as error:
+                raise StoreUnavailable(f"{error}\nIs it up? {self._kubectl('cluster-info')}") from error
             finally:
                 await desk.close()
 

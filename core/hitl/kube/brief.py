@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from hitl.kube.access import Access
-from hitl.kube.transport import CONNECT, LARGEST_ANSWER, Answer, Call, Headers, Transport
+from hitl.kube.transport import CONNECT, LARGEST_ANSWER, NO_CONNECTION, Answer, Call, Headers, Transport
 
 # A TLS handshake with a client certificate costs as much as some calls: a few at once is fastest.
 _CONNECTIONS: Final = 3
@@ -62,14 +62,17 @@ class BriefTransport(Transport):
 
     def _exchanged(self, call: Call, headers: Headers) -> Answer:
         connection = self._idle.pop() if self._idle else self._connection()
-        is_good = False
+        is_good = is_connected = False
         try:
             if connection.sock is None:
                 connection.connect()
                 connection.sock.settimeout(self._deadline)  # type: ignore[attr-defined]  # it has just connected
+            is_connected = True
             answer = self._answer(connection, call, headers)
             is_good = True
         except TimeoutError:
+            if not is_connected and self._deadline > CONNECT:
+                raise self._unavailable(call, NO_CONNECTION) from None
             raise  # in the words of the caller's deadline
         except (http.client.HTTPException, OSError, zlib.error) as error:
             raise self._unavailable(call, _words(error)) from error

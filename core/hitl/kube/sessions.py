@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from hitl.errors import InvalidInput
 from hitl.kube.access import Access
-from hitl.kube.transport import CONNECT, LARGEST_ANSWER, Answer, Call, Headers, Transport
+from hitl.kube.transport import CONNECT, LARGEST_ANSWER, NO_CONNECTION, Answer, Call, Headers, Transport
 
 # Bytes. One object, in a watch's line, is 1.5 MiB in etcd, and each <, > and & of it six characters in JSON.
 _LARGEST_LINE: Final = 16 << 20
@@ -83,6 +83,8 @@ class SessionTransport(Transport):
                 body = await self._read(response, call)
                 found = response.headers
                 return Answer(response.status, body, found.get("Date", ""), found.get("Retry-After", ""))
+        except aiohttp.ConnectionTimeoutError:
+            raise self._unavailable(call, NO_CONNECTION) from None
         except TimeoutError:
             raise
         except (aiohttp.ClientError, OSError) as error:

@@ -24,6 +24,8 @@ from hitl.kube.parsing import parsed
 LARGEST_ANSWER: Final = 64 << 20
 # Seconds to connect at most, also where a call may take longer.
 CONNECT: Final = 5.0
+# What is said of a server to which there was no connection in that time.
+NO_CONNECTION: Final = f"could not be connected to within {CONNECT:g} s; is it up, and the address right?"
 
 
 class Transport(ABC):
