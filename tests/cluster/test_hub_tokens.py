@@ -77,7 +77,7 @@ def test_B1_kubectl_create_token_is_refused(court: Court) -> None:
         kubeconfig=court.plane.kubeconfig(EDITOR.name, EDITOR.groups),
     )  # fmt: skip
     assert tried.returncode == 1
-    assert "Label the namespace hitl.dev/injection=enabled" in tried.stderr
+    assert "Give the pod a projected volume with a serviceAccountToken of audience hitl.dev/hub" in tried.stderr
 
 
 async def test_B1_a_kubelet_mints_one_for_a_pod(court: Court) -> None:
