@@ -18,7 +18,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY) ## the main job on this machine: a dozen calls, some of them yours to decide
+demo: $(READY) ## the main job on this machine: some thirty calls, a few of them yours to decide
 	$(BIN)/hitl demo
 
 demo-cluster: $(READY) ## the same on a real API server: two replicas, pods with tokens, kubectl hitl, and what is killed in between

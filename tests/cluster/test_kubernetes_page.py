@@ -1,18 +1,30 @@
 """What docs/kubernetes.md tells people to type does what it says there, on a real API server."""
 
+import asyncio
+import base64
 import json
 import shlex
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import grpc
 import pytest
 import yaml
+from grpc import aio
 
 from cluster.oidc_issuer import Issuer
 from control_plane.certificates import Authority
 from control_plane.installing import applied
 from control_plane.running import ControlPlane
 from docs.blocks import blocks
+from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
 from hitl_operator.cluster.main import _parser
+from hitl_operator.cluster.root_key import read_key
+from hitl_operator.cluster.tls import ServingCertificate
+from hitl_operator.metrics import HubMetrics
+from hitl_sidecar.hub_channel import HubTrust, open_channel, target_of
 from hitl_sidecar.options import parse
 
 PAGE = "docs/kubernetes.md"
@@ -88,6 +100,48 @@ def test_the_programs_take_the_options_shown(start: str, reads: object) -> None:
     assert reads(words[3:]) is not None
 
 
+async def test_the_certificate_shown_is_believed_under_the_hub_s_name(tmp_path: Path) -> None:
+    """The commands of the page make a pair that the hub serves with, and a CA by which sidecars know it."""
+    await asyncio.to_thread(_typed, the_block("$ openssl req"), tmp_path)
+    server = aio.server()
+    credentials = ServingCertificate(tmp_path / "tls.crt", tmp_path / "tls.key").credentials()
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    (tmp_path / "token").write_text("a-token\n")
+    words = shlex.split(the_block("$ python -m hitl_sidecar"))
+    name = words[words.index("--hub") + 1].partition(":")[0]
+    trust = HubTrust(tmp_path / "ca.crt", tmp_path / "token", name)
+    try:
+        async with open_channel(target_of(f"127.0.0.1:{port}", trust), trust, trust.read_ca()) as channel:
+            with pytest.raises(aio.AioRpcError) as answered:
+                await channel.unary_unary("/nothing/There")(b"", timeout=20)
+        assert answered.value.code() is grpc.StatusCode.UNIMPLEMENTED, answered.value.details()
+    finally:
+        await server.stop(None)
+
+
+def test_alerts_ask_for_metrics_that_are_there() -> None:
+    """Each expression names a gauge of the operator."""
+    metrics = HubMetrics()
+    EnforcementMetrics(metrics.registry)
+    there = {each.name for each in metrics.registry.collect()}
+    (group,) = yaml.safe_load(the_block("groups:"))["groups"]
+    asked = {rule["expr"].split()[0] for rule in group["rules"]}
+    assert len(asked) == 4
+    assert asked <= there
+
+
+def test_the_epoch_is_raised_as_shown(control_plane: ControlPlane, namespace: str) -> None:
+    """The patch of the page leaves the root as it is, and what stands there then is a key of epoch two."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hitl-keys", "namespace": namespace}}
+    applied(control_plane, {**secret, "data": {"root": base64.b64encode(bytes(32)).decode(), "epoch": "MQ=="}})
+    patch = the_block("$ kubectl get secret").splitlines()[1].replace("-n hitl-system", f"-n {namespace}")
+    done = control_plane.kubectl(*shlex.split(patch.removeprefix("$ kubectl ")))
+    assert done.returncode == 0, done.stderr
+    found = control_plane.kubectl("get", "secret", "hitl-keys", "-n", namespace, "-o", "json").stdout
+    assert read_key(json.loads(found)) == (bytes(32), 2)
+
+
 def test_the_manifests_are_what_the_tests_install(control_plane: ControlPlane) -> None:
     """`python -m hitl_operator.manifests` prints exactly what the API server of the tests has."""
     printed = list(yaml.safe_load_all(_manifests()))
@@ -100,9 +154,14 @@ def test_the_manifests_are_what_the_tests_install(control_plane: ControlPlane) -
     assert diff.returncode == 0, diff.stdout
 
 
-def _manifests() -> str:
-    import subprocess
-    import sys
+def _typed(block: str, folder: Path) -> None:
+    """Every command of a block, in a folder."""
+    for command in block.splitlines():
+        words = shlex.split(command.removeprefix("$ "))
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
 
+
+def _manifests() -> str:
     done = subprocess.run([sys.executable, "-m", "hitl_operator.manifests"], capture_output=True, text=True, check=True)
     return done.stdout
