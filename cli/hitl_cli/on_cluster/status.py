@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hitl.approvals.requests import ApprovalRequest
-from hitl.errors import ApiError, Forbidden
+from hitl.errors import Forbidden
 from hitl.kube import shipped
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
@@ -15,11 +15,10 @@ from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.on_cluster.place import ClusterPlace
 from hitl_cli.on_cluster.reading import need_namespace, reading
+from hitl_cli.on_cluster.replicas import replicas
 from hitl_cli.on_cluster.standings import PolicyRow, Problem, problems_of, row_of
 
 _API: Final = "hitl.dev/v1alpha1"
-# By which the ConfigMap of each replica is found.
-_REPLICAS: Final = {"labelSelector": "hitl.dev/replica=report"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
         if place.typed.namespace:
             await need_namespace(desk.api, place.typed.namespace, "another one: -n NS")
         parts = await asyncio.gather(
-            _replicas(desk.api, operator_namespace),
+            replicas(desk.api, operator_namespace, place.now()),
             operator(desk.api, operator_namespace, place.now()),
             admission(desk.api, shipped.Shipped(namespace=operator_namespace)),
         )
@@ -107,18 +106,3 @@ async def _requests(desk: ClusterDesk, namespace: str | None) -> list[ApprovalRe
         return await desk.store.list(namespace)
     except Forbidden:
         return []
-
-
-async def _replicas(api: KubeAPI, namespace: str) -> list[Finding]:
-    """How many replicas of the hub report their sidecars."""
-    try:
-        page = await api.list_page(path_of("v1", "configmaps", namespace), _REPLICAS)
-    except ApiError:
-        return [Finding("hub", Health.UNKNOWN, f"you may not read configmaps in namespace {namespace}")]
-    count = len(page.get("items") or ())
-    if not count:
-        step = f"is it running? kubectl get pods -n {namespace}"
-        return [Finding("hub", Health.PROBLEM, "no replica reports its sidecars", (step,))]
-    return [
-        Finding("hub", Health.OK, f"{count} replica{'' if count == 1 else 's'} {'reports' if count == 1 else 'report'}")
-    ]
