@@ -7,7 +7,6 @@ import pytest
 
 from cluster.voting import (
     ANA,
-    BO,
     MASTER,
     OPERATOR,
     Change,
@@ -317,8 +316,7 @@ def test_requests_are_found_by_their_selectable_fields(court: Court, field: str)
 
 
 async def test_kubectl_shows_what_would_happen_last(court: Court) -> None:
-    """UX 2: `kubectl get ar` answers the first question, also of a request that nothing was written in; the longest
-    column stands last."""
+    """UX 2: `kubectl get ar` answers the first question before anything is written; the longest column stands last."""
     request = await court.ask()
     shown = court.plane.kubectl("get", "ar", request["metadata"]["name"], "-n", court.namespace)
     header, row = shown.stdout.splitlines()

@@ -79,8 +79,8 @@ class ReviewersAvailable(StrEnum):
     """True. Every group that the policy names may approve the tiers it is asked about, in every namespace concerned."""
 
     UNBOUND = "Unbound"
-    """False. At least one group may not, and nobody is bound by name there: calls that need it expire. The message names
-    group, tier and the role that would help."""
+    """False. At least one group may not, and nobody is bound by name there: calls that need it expire. The message
+    names group, tier and the role that would help."""
 
     BOUND_BY_NAME = "BoundByName"
     """Unknown. No binding names a group, but people are bound by name there; whether they are in the group is known to
