@@ -101,10 +101,13 @@ class ControlPlane:
     def thaw(self) -> None:
         self._processes.thaw("kube-apiserver")
 
-    def restart_apiserver(self) -> None:
-        """Kill the API server, as a crash would, and start it on the same port and etcd; returns when it is ready."""
+    def restart_apiserver(self, *flags: str) -> None:
+        """Kill the API server, as a crash would, and start it on the same port and etcd; returns when it is ready.
+
+        `flags` are handed to it after all others, this time only.
+        """
         self._processes.kill("kube-apiserver")
-        self._start_apiserver()
+        self._start_apiserver(*flags)
 
     @contextmanager
     def storage(self) -> Iterator[Path]:
@@ -201,7 +204,7 @@ class ControlPlane:
         self._write(self.admin, by_certificate(self._authority.client("admin", ["system:masters"])))
         self._start_apiserver()
 
-    def _start_apiserver(self) -> None:
+    def _start_apiserver(self, *flags: str) -> None:
         folder = self._folder
         service_accounts = () if self._controllers else ("--disable-admission-plugins=ServiceAccount",)
         self._launch(
@@ -224,6 +227,7 @@ class ControlPlane:
             "--endpoint-reconciler-type=none",
             *service_accounts,
             *self._flags,
+            *flags,
         )
         pair = self._authority.client("admin", ["system:masters"])
         certificate, key = pair.write(folder, "ready")

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from cluster.enforcing import SECRET, Cluster, eventually
+from cluster.restarts import restarted
 from cluster.voting import ANA, EDITOR, Json, a_court, vote_of
 from control_plane.installing import install
 from control_plane.running import ControlPlane
@@ -247,6 +248,48 @@ async def test_C4_a_guard_changed_and_put_back_between_two_looks_is_a_gap(cluste
     assert not replica.enforcement.stands
     await replica.until_it_stands()
     assert (await replica.settle(request)).status.state is State.CANCELLED
+
+
+async def test_C4_a_vote_forged_on_a_server_without_admission_policies_is_not_believed(cluster: Cluster) -> None:
+    """C4: everything is stored as shipped, and nobody looked since the server was started without the plugin; the vote
+    itself asks for a trial, and what the trial shows is a gap, even if the next look finds everything well.
+    """
+    replica = await cluster.standing()
+    request = await cluster.court.ask()
+    try:
+        await asyncio.to_thread(
+            cluster.plane.restart_apiserver, "--disable-admission-plugins=ServiceAccount,ValidatingAdmissionPolicy"
+        )
+        await forged(cluster, request)
+        assert replica.enforcement.stands, "nobody has looked"
+        found = await replica.settle(request)
+        assert (found.status.state, found.status.verified) == (State.PENDING, ())
+        assert not replica.enforcement.stands
+    finally:
+        await asyncio.to_thread(restarted, cluster.plane)
+    await replica.until_it_stands()
+    ended = await replica.settle(request)
+    assert ended.status.state is State.CANCELLED
+    assert ended.status.conditions[-1].reason == "EnforcementLost"
+
+
+async def test_C4_the_log_says_what_changed_and_no_second_counts(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C4: ten looks in the grace are one line, though the seconds that are left go down."""
+    replica = await cluster.replica()
+
+    async def refused() -> bool:
+        await replica.look()
+        return "are left" in replica.enforcement.why
+
+    await eventually(refused)
+    caplog.clear()
+    for _ in range(3):
+        replica.seconds += 2
+        await replica.look()
+    assert not [line for line in caplog.messages if line.startswith("enforcement-not-standing")]
+    assert "4 s are left" in replica.enforcement.why
 
 
 async def test_C4_what_was_written_in_the_operator_s_name_does_not_keep_it_from_ending_the_request(

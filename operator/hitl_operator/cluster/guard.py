@@ -47,6 +47,7 @@ _LOOK_EVERY: Final = 5.0  # seconds between two looks while nothing happens
 _LOOK_SOON: Final = 1.0  # the same while votes do not count
 _WRITE_EVERY: Final = timedelta(seconds=30)  # how old `checked` may become; a gap while nobody ran begins there
 _MEND: Final = "apply what this release ships: python -m hitl_operator.manifests | kubectl apply --server-side -f -"
+_TOO_SHORT: Final = "forged writes have been refused for too short a time"
 _UNENDED: Final = "what stands in it cannot be believed, and it could not be ended before"
 _LOST: Final = Lost(
     ENFORCEMENT_LOST,
@@ -104,11 +105,14 @@ class Enforcement:
         self._highest = rewind.Highest()
         self._back: Back | None = None
         self._refused_since: float | None = None
+        self._let_through = ""
+        self._logged = ""
+        self._unchecked = ""
         self._marks_tried: Mapping[str, Mark] = {}
         self._confirmed = self._wanted = 0
         self._confirming: asyncio.Task[None] | None = None
         self.confirmations = 0
-        """How often the guards were read because of what people wrote."""
+        """How often the guards were read and tried because of what people wrote."""
         self._trust_memory = True
         self._wake = asyncio.Event()
         self.is_known = asyncio.Event()
@@ -196,7 +200,7 @@ class Enforcement:
             record = lost(record, let_through, now)
 
         waits = GRACE if self._refused_since is None else GRACE - (self._monotonic() - self._refused_since)
-        may_stand = not broken and not let_through and waits <= 0 and record.rewound is None
+        may_stand = not broken and not self._let_through and waits <= 0 and record.rewound is None
         if may_stand and not record.stands:
             record = await self._swept(record, served, settling)
         if record.stands and _is_old(record, now):
@@ -207,24 +211,26 @@ class Enforcement:
         if not _same(record, loaded.record):
             await self._shared.save(loaded, record)
             self._tell(before=loaded.record, after=record)
+        if not record.stands:
+            self._let_through = ""
         self._record = record
         self._metrics.quarantined.set(len(record.quarantined))
         if record.rewound is not None:
             self._set(rewind.lost(record), f"REWOUND; {rewind.how_to_acknowledge(self._namespace)}", settling)
-        elif may_stand:
+        elif may_stand and not self._let_through:
             self._set(None, "", settling)
         else:
-            why = (
-                broken or let_through or f"forged writes have been refused for too short a time, {waits:.0f} s are left"
-            )
-            self._set(_LOST, why, settling)
+            why = broken or let_through or self._let_through
+            self._set(_LOST, why or _TOO_SHORT, settling, left=0 if why else waits)
+        self._unchecked = ""
         self.is_known.set()
 
     async def _tried(self, served: Served) -> str:
         """Why a forged write was let through; empty where all were refused. Notes since when they are."""
         if served.marks != self._marks_tried:
             self._marks_tried, self._refused_since = dict(served.marks), None
-        why = await self._probe.refused()
+        why = await self._probe.refused() or self._let_through
+        self._let_through = why
         if why:
             self._refused_since = None
         elif self._refused_since is None:
@@ -247,15 +253,21 @@ class Enforcement:
         return regained(record, served.marks, self._clock(), clean=swept.clean, quarantined=swept.quarantined)
 
     async def _confirm(self) -> None:
-        """Read the guards once more, for all who wait. They are untouched: nobody could forge what was seen so far."""
+        """Read the guards once more and try them, for all who wait.
+
+        They are untouched and a forged vote is refused: nobody could forge what was seen so far. A server that was
+        started anew without admission policies has them stored as they were, so only a trial tells. What such a server
+        lets in between two trials, before it is started anew with them, nothing tells.
+        """
         try:
             target = self._wanted
             self.confirmations += 1
             before = self._highest.before()
-            listed = await self._guards.list()
+            listed, let_through = await asyncio.gather(self._guards.list(), self._probe.vote_refused())
+            self._let_through = self._let_through or let_through
             if back := self._highest.take(before, listed.versions):
                 self._back, self._confirmed = back, 0
-            if back is None and listed.untouched_since(self._record.marks):
+            if back is None and not self._let_through and listed.untouched_since(self._record.marks):
                 self._confirmed = max(self._confirmed, target)
             else:
                 self._lost = _LOST
@@ -278,18 +290,22 @@ class Enforcement:
 
     def _trouble(self, error: HitlError, settling: Settling) -> None:
         """It could not be told. What stood stands until it can: each vote asks for a look of its own."""
-        _log.error("enforcement-not-checked", problem=error)
+        if str(error) != self._unchecked:
+            self._unchecked = str(error)
+            _log.error("enforcement-not-checked", problem=error)
         if not isinstance(error, StoreUnavailable):
             self._set(_LOST, str(error), settling)
             self.is_known.set()  # it answered, and not in a way that votes could rest on
 
-    def _set(self, now: Lost | None, why: str, settling: Settling) -> None:
+    def _set(self, now: Lost | None, why: str, settling: Settling, *, left: float = 0) -> None:
+        """Say whether votes count; `left`: seconds of the grace, of which the log says nothing."""
         was, self._lost = self._told, now
         self._told = now
         self._metrics.standing.set(1 if now is None else 0)
-        if why and why != self._why:
+        if why and why != self._logged:
             _log.error("enforcement-not-standing", why=why)
-        self._why = why
+        self._logged = why
+        self._why = f"{why}, {left:.0f} s are left" if left else why
         if was != now:
             _log.warning("enforcement", stands=now is None)
             settling.look_at_all()
