@@ -1,15 +1,19 @@
 """Opening holds: carries out what `hitl.approvals.opening` decides, on the store and the tracker (DESIGN 8)."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
+from weakref import WeakValueDictionary
 
 from hitl.approvals.edits import editors
 from hitl.approvals.keys import request_name
 from hitl.approvals.opening import Attach, Create, Refuse, first_status, may_touch, open_or_attach
 from hitl.approvals.requests import ApprovalRequest, RequestSpec
 from hitl.approvals.settlement import Outcome
-from hitl.errors import AlreadyExists, InvalidInput, NotFound
+from hitl.errors import AlreadyExists, InvalidInput, NotFound, StoreUnavailable
 from hitl.policy.settings import Settings
 from hitl.stores.protocol import ApprovalStore
 from hitl_operator.keys import NamespaceKey
@@ -17,6 +21,11 @@ from hitl_operator.metrics import HubMetrics
 from hitl_operator.records import Silent, Witness, record_open, record_refusal
 from hitl_operator.settling import Settler
 from hitl_operator.tracking import LONGEST_COOLDOWN, Open, Tracker, call_key
+
+# So many below its bound a workload's open requests begin to be counted in the store; far from it that would cost more
+# with each of them. The default bound is 20, so there all of them are.
+_HEADWAY: Final = 20
+_PATIENCE: Final = 10.0  # seconds that an opening waits for others of its workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class Opener:
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, namespace: str, spec: RequestSpec, key: NamespaceKey, *, supersedes: bool) -> Opened | Refuse:
         """The open request for this call: found, or created now; or why nobody is asked.
@@ -63,10 +73,10 @@ class Opener:
         """
         tracker = self._tracker
         spec = await self._with_earlier(namespace, spec)
-        await self._know_denials(namespace, spec.workload)
         names = _Names(spec, key, tracker.first_n(call_key(namespace, spec)))
         read: dict[str, ApprovalRequest | None] = {}
         while True:
+            await self._know_denials(namespace, spec.workload)
             decided = self._decide(namespace, spec, names, read, supersedes=supersedes)
             match decided:
                 case Refuse():
@@ -78,13 +88,56 @@ class Opener:
                         return Opened(entry, attached=True)
                     read[request.name] = await self._read(namespace, request.name)
                 case Create(name, asked):
-                    try:
-                        entry = await self._create(namespace, name, asked)
-                    except AlreadyExists:
-                        read[name] = await self._read(namespace, name)
-                    else:
-                        tracker.begin_at(call_key(namespace, spec), names.number_of(name))
-                        return Opened(entry, attached=False)
+                    async with self._turn(namespace, spec.workload) as counted:
+                        if counted and not self._stands(decided, namespace, spec, names, read, supersedes=supersedes):
+                            continue
+                        try:
+                            entry = await self._create(namespace, name, asked)
+                        except AlreadyExists:
+                            read[name] = await self._read(namespace, name)
+                        else:
+                            tracker.begin_at(call_key(namespace, spec), names.number_of(name))
+                            return Opened(entry, attached=False)
+
+    def _stands(
+        self,
+        decided: Create,
+        namespace: str,
+        spec: RequestSpec,
+        names: "_Names",
+        read: dict[str, ApprovalRequest | None],
+        *,
+        supersedes: bool,
+    ) -> bool:
+        """Whether the same is decided after a pause, by what became known in it and is still known."""
+        if not self._tracker.knows_denials_of(namespace, spec.workload):
+            return False
+        return self._decide(namespace, spec, names, read, supersedes=supersedes) == decided
+
+    @asynccontextmanager
+    async def _turn(self, namespace: str, workload: str) -> AsyncIterator[bool]:
+        """Near its bound a workload's requests are opened one after the other, each after a fresh count: other hubs
+        open some as well, and word of them takes a moment (SECURITY B5). Says whether there was one.
+
+        Two hubs that count at the same moment may still open one each: the bound is passed by as many as there are
+        other hubs, at most. The bound of a namespace goes by what was heard of other hubs alone.
+        """
+        settings = self._settings()
+        if self._tracker.pending_of(namespace, workload)[0] < settings.max_pending_per_workload - _HEADWAY:
+            yield False
+            return
+        turn = self._turns.setdefault((namespace, workload), asyncio.Lock())
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await turn.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(f"{namespace}: too many requests of {workload} wait to be opened") from None
+        try:
+            for request in await self._store.open_of(namespace, workload):
+                self._settler.observe(request)
+            yield True
+        finally:
+            turn.release()
 
     def _decide(
         self,

@@ -18,6 +18,10 @@ from hitl_operator.trusting import Said
 _MOST_REMEMBERED = 20_000
 # Denials are kept whole, because their words are repeated; so many for each workload, and no longer than any cooldown.
 _MOST_DENIALS = 200
+# Workloads whose denials are kept at the same time, and denials of all of them. Of who asked least recently they are
+# dropped, and read from the store when he asks again.
+_MOST_WORKLOADS = 2_000
+_MOST_DENIALS_IN_ALL = 10_000
 LONGEST_COOLDOWN = timedelta(days=1)
 
 CallKey = tuple[str, str, str, str, str]
@@ -90,7 +94,7 @@ class Tracker:
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._first_n: OrderedDict[CallKey, int] = OrderedDict()
         self._latest: OrderedDict[tuple[str, str, str, str], str] = OrderedDict()
-        self._denied: dict[tuple[str, str], OrderedDict[str, ApprovalRequest]] = {}
+        self._denied: OrderedDict[tuple[str, str], OrderedDict[str, ApprovalRequest]] = OrderedDict()
 
     def observe(self, request: ApprovalRequest, *, refuted: str = "") -> Open | None:
         """Take note of a request as read or written. Returns its entry if that was news, also if it has just ended.
@@ -136,8 +140,8 @@ class Tracker:
 
     def reserve(self, namespace: str, workload: str, count: int) -> None:
         """Count a request that is being opened (+1), or is no longer (-1)."""
-        self._per_workload[namespace, workload] += count
-        self._per_namespace[namespace] += count
+        _add(self._per_workload, (namespace, workload), count)
+        _add(self._per_namespace, namespace, count)
 
     def first_n(self, key: CallKey) -> int:
         """Where to begin looking for a call's request: names before it belong to ended ones."""
@@ -153,7 +157,7 @@ class Tracker:
         return self._latest.get((namespace, spec.service_account, spec.workload, spec.sameness), "")
 
     def knows_denials_of(self, namespace: str, workload: str) -> bool:
-        """Whether `seed_denials` was called for this workload."""
+        """Whether all denials of this workload are kept, since `seed_denials`; they are not for ever."""
         return (namespace, workload) in self._denied
 
     def seed_denials(self, namespace: str, workload: str, denied: Iterable[ApprovalRequest]) -> None:
@@ -161,14 +165,22 @@ class Tracker:
         kept = self._denied.setdefault((namespace, workload), OrderedDict())
         for request in denied:
             kept.setdefault(request.handle, request)
+        self._shed_denials()
 
     def denials_of(self, namespace: str, workload: str, now: datetime) -> list[ApprovalRequest]:
         """A workload's denied requests that a cooldown could still rest on."""
         kept = self._denied.get((namespace, workload), OrderedDict())
+        if (namespace, workload) in self._denied:
+            self._denied.move_to_end((namespace, workload))
         for handle, request in tuple(kept.items()):
             if now > (request.status.resolved_time or request.created) + LONGEST_COOLDOWN:
                 del kept[handle]
         return list(kept.values())
+
+    def _shed_denials(self) -> None:
+        kept = sum(map(len, self._denied.values()))
+        while len(self._denied) > _MOST_WORKLOADS or kept > _MOST_DENIALS_IN_ALL:
+            kept -= len(self._denied.popitem(last=False)[1])
 
     def _end(self, request: ApprovalRequest, entry: Open | None) -> Open | None:
         if request.uid in self._ended:
@@ -180,6 +192,7 @@ class Tracker:
             kept[request.handle] = request
             if len(kept) > _MOST_DENIALS:
                 kept.popitem(last=False)
+            self._shed_denials()
         if entry is None:
             return None
         del self.open[request.handle]
@@ -210,6 +223,13 @@ def _is_older(picture: ApprovalRequest, known: ApprovalRequest) -> bool:
         or any(each not in new.conditions for each in old.conditions)
         or (new.rounds, new.escalated, new.notes_applied) < (old.rounds, old.escalated, old.notes_applied)
     )
+
+
+def _add(counter: Counter[_K], key: _K, count: int) -> None:
+    """Keeps no zeros: workloads come and go."""
+    counter[key] += count
+    if not counter[key]:
+        del counter[key]
 
 
 def _keep(remembered: OrderedDict[_K, _V], key: _K, value: _V) -> None:

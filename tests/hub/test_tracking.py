@@ -60,3 +60,23 @@ async def test_I13_a_row_that_lost_its_vote_still_expires(world: World, hub: Hub
     world.clock.advance(61)
     hub.tick()
     assert await held.end() == "EXPIRED"
+
+
+async def test_B5_what_is_remembered_of_workloads_is_bounded(world: World, sidecar: Sidecar) -> None:
+    """B5: workloads come and go by the thousand; of who asked least recently the denials are read again."""
+    pending = await a_pending(world, sidecar)
+    tracker, now = Tracker(), world.clock()
+    for number in range(3_000):
+        tracker.seed_denials("shop", f"pod/{number}", ())
+        tracker.reserve("shop", f"pod/{number}", 1)
+        tracker.reserve("shop", f"pod/{number}", -1)
+        assert tracker.knows_denials_of("shop", "pod/0"), "it asks all the time"
+        tracker.denials_of("shop", "pod/0", now)
+    assert not tracker.knows_denials_of("shop", "pod/1")
+    assert len(tracker._denied) == 2_000
+    assert not tracker._per_workload
+    for number in range(60):
+        denied = [replace(pending, name=f"{number}-{n}") for n in range(200)]
+        tracker.seed_denials("shop", f"job/{number}", denied)
+    assert sum(len(each) for each in tracker._denied.values()) == 10_000
+    assert len(tracker.denials_of("shop", "job/59", now)) == 200

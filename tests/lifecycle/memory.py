@@ -121,6 +121,9 @@ class MemoryStore:
             for each in await self.list(namespace)
         )
 
+    async def open_of(self, namespace: str, workload: str) -> "list[ApprovalRequest]":
+        return [each for each in await self.list(namespace, pending_only=True) if each.spec.workload == workload]
+
     async def denied_since(self, namespace: str, workload: str, since: datetime) -> "list[ApprovalRequest]":
         denials = [
             (condition.last_transition_time, each)

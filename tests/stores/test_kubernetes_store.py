@@ -49,10 +49,12 @@ async def store(world: KubernetesWorld) -> BothSides:
     return await world.open()
 
 
-def an_opener(store: KubernetesStore) -> Opener:
+MANY = Settings(max_pending_per_workload=1000, max_pending_per_namespace=1000)
+
+
+def an_opener(store: KubernetesStore, settings: Settings = MANY) -> Opener:
     """A hub's opener with a memory of its own."""
     tracker, metrics = Tracker(), HubMetrics()
-    settings = Settings(max_pending_per_workload=1000, max_pending_per_namespace=1000)
     verifier = SignatureVerifier(lambda: None, "cluster")
 
     def now() -> datetime:
@@ -76,6 +78,22 @@ async def test_I6_four_hubs_open_fifty_calls_once_each(world: KubernetesWorld, s
     stored = await store.list()
     assert len(stored) == 50
     assert {result.entry.request.uid for result in opens} == {request.uid for request in stored}
+
+
+@pytest.mark.parametrize("hubs", [1, 2, 4])
+async def test_B5_hubs_that_open_at_once_keep_a_workload_s_bound(
+    world: KubernetesWorld, store: BothSides, hubs: int
+) -> None:
+    """B5: whichever of them the workload's pods are connected to; each other hub adds one at most."""
+    (key,) = Keyring(b"k" * 32, 1).keys_of("namespace-uid")
+    openers = [an_opener(await world.open(), Settings()) for _ in range(hubs)]
+    specs = [a_spec(digest=f"{n:064x}", key=f"{n:064x}", sameness=f"{n:064x}") for n in range(40 * hubs)]
+    results = await asyncio.gather(
+        *(openers[n % hubs].open(NAMESPACE, spec, key, supersedes=False) for n, spec in enumerate(specs))
+    )
+    bound = Settings().max_pending_per_workload
+    assert bound <= len(await store.list()) < bound + hubs
+    assert sum(isinstance(result, Refuse) for result in results) == len(specs) - len(await store.list())
 
 
 async def test_I13_a_request_of_a_hub_that_died_after_the_create_ends_in_time(

@@ -103,6 +103,10 @@ class ApprovalStore(RequestReader, Protocol):
         """
         ...
 
+    async def open_of(self, namespace: str, workload: str) -> list[ApprovalRequest]:
+        """One workload's Pending and Approved requests, oldest first, whoever opened them: for its bound (B5)."""
+        ...
+
     async def denied_since(self, namespace: str, workload: str, since: datetime) -> list[ApprovalRequest]:
         """One workload's requests that became Denied at or after `since`, oldest denial first: for cooldown (B4)."""
         ...

@@ -100,6 +100,17 @@ class Keeping(StoreTests):
         await decided(world, store, State.CANCELLED, "cancelled")
         assert await store.denied_since(NAMESPACE, "deploy/support", since) == [first, second]
 
+    async def test_B5_what_a_workload_has_open_is_counted_whoever_opened_it(self, world: World, store: Store) -> None:
+        """B5: open_of finds one workload's pending and approved requests, also another store's, and nothing else."""
+        other = await world.open()
+        first = await opened(world, store, "z-first")
+        await world.later()
+        second = await decided(world, other, State.APPROVED, "a-second")
+        await opened(world, store, "of-another", spec=a_spec(workload="deploy/billing"))
+        await opened(world, store, "elsewhere", namespace="bank")
+        await decided(world, store, State.DENIED, "denied")
+        assert await store.open_of(NAMESPACE, "deploy/support") == [first, second]
+
     async def test_a_deleted_request_is_gone(self, world: World, store: Store) -> None:
         """After `delete` nothing finds it; whoever still holds it gets NotFound."""
         request = await decided(world, store, State.DENIED)

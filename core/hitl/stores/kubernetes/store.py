@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -30,6 +30,9 @@ _FRESH: Final = 30.0
 
 # Requests of a page that are read, some 0.1 ms each, before others have their turn on the loop.
 _AT_ONCE: Final = 25
+
+# Selects what is open. Pending first: what is approved between the two looks is in both, and none is in neither.
+_OPEN: Final = tuple(f"status.state={state.value}" for state in (State.PENDING, State.APPROVED))
 
 Found = list[ApprovalRequest]
 
@@ -103,13 +106,7 @@ class KubernetesStore:
         return self._taken(await self._found(namespace, name))
 
     async def list(self, namespace: str | None = None, *, pending_only: bool = False) -> Found:
-        # Pending first: what is approved between the two looks is in both, and none is in neither.
-        selectors = [f"status.state={state.value}" for state in (State.PENDING, State.APPROVED)]
-        found: dict[tuple[str, str], ApprovalRequest] = {}
-        for selector in selectors if pending_only else [""]:
-            async for request in self._all(namespace, selector):
-                found[request.namespace, request.name] = request
-        return sorted(found.values(), key=lambda each: (each.created, each.namespace, each.name))
+        return await self._selected(namespace, _OPEN if pending_only else ("",))
 
     def watch(self, namespace: str | None = None, *, known: Known | None = None) -> ChangeWatch:
         """As promised; begins where this store last looked or wrote, or now: then every call waits for that look."""
@@ -182,6 +179,10 @@ class KubernetesStore:
                 raise _another(request) from error
             raise of_reading(error, request.namespace, request.name) from error
 
+    async def open_of(self, namespace: str, workload: str) -> Found:
+        own = f"spec.agent.workload={_escaped(workload)}"
+        return await self._selected(namespace, [f"{own},{state}" for state in _OPEN])
+
     async def denied_since(self, namespace: str, workload: str, since: datetime) -> Found:
         selector = f"spec.agent.workload={_escaped(workload)},status.state={State.DENIED.value}"
         found: dict[tuple[datetime, datetime, str], ApprovalRequest] = {}
@@ -227,6 +228,14 @@ class KubernetesStore:
             return await self._api.get(path_to(namespace, name))
         except ApiError as error:
             raise of_reading(error, namespace, name) from error
+
+    async def _selected(self, namespace: str | None, selectors: Sequence[str]) -> Found:
+        """What any of these field selectors finds, oldest first."""
+        found: dict[tuple[str, str], ApprovalRequest] = {}
+        for selector in selectors:
+            async for request in self._all(namespace, selector):
+                found[request.namespace, request.name] = request
+        return sorted(found.values(), key=lambda each: (each.created, each.namespace, each.name))
 
     async def _all(self, namespace: str | None, selector: str) -> AsyncIterator[ApprovalRequest]:
         await self._anchored()

@@ -21,6 +21,8 @@ _ALL: Final = """SELECT * FROM requests WHERE (:namespace IS NULL OR namespace =
     ORDER BY created, namespace, name"""
 _ALL_OPEN: Final = """SELECT * FROM requests WHERE state IN ('Pending', 'Approved')
     AND (:namespace IS NULL OR namespace = :namespace) ORDER BY created, namespace, name"""
+_OPEN_OF: Final = """SELECT * FROM requests WHERE state IN ('Pending', 'Approved')
+    AND namespace = :namespace AND workload = :workload ORDER BY created, name"""
 _DENIED: Final = """SELECT * FROM requests WHERE namespace = :namespace AND workload = :workload AND denied >= :since
     ORDER BY denied, created, name"""
 _CHANGED: Final = """SELECT * FROM requests WHERE change > :change
@@ -48,6 +50,9 @@ class Requests:
 
     def all(self, namespace: str | None, *, pending_only: bool) -> list[ApprovalRequest]:
         return self._requests(_ALL_OPEN if pending_only else _ALL, namespace=namespace)
+
+    def open_of(self, namespace: str, workload: str) -> list[ApprovalRequest]:
+        return self._requests(_OPEN_OF, namespace=namespace, workload=workload)
 
     def denied_since(self, namespace: str, workload: str, since: datetime) -> list[ApprovalRequest]:
         return self._requests(_DENIED, namespace=namespace, workload=workload, since=TIME.write(since))

@@ -101,6 +101,9 @@ class SQLiteStore:
     async def delete(self, request: ApprovalRequest) -> None:
         await self._writing.do(lambda transaction: transaction.delete(request))
 
+    async def open_of(self, namespace: str, workload: str) -> Found:
+        return await self._reading.do(lambda requests: requests.open_of(namespace, workload))
+
     async def denied_since(self, namespace: str, workload: str, since: datetime) -> Found:
         return await self._reading.do(lambda requests: requests.denied_since(namespace, workload, since))
 
