@@ -1,0 +1,142 @@
+"""One namespace with many heavy policies keeps nobody waiting but itself, on a real API server (SECURITY B5, H1)."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from cluster.gated_pods import until
+from cluster.policy_replicas import DENY, Author, Replica, Replicas
+from cluster_fixtures import a_namespace
+from control_plane.running import ControlPlane
+from hitl.errors import ApiError
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl.kube.policy_conditions import Accepted
+
+V1 = "hitl.dev/v1alpha1"
+SECONDS = 5.0  # within which what is written elsewhere has to be in force
+BLOCKED = 1.5  # seconds; before policies were read beside the loop it was six, and a minute for sixty policies
+# As much as the compiler takes of one policy: 40 ms in 3 KB.
+SLOW = {
+    "rules": [
+        {"action": "Deny", "tools": ["x"], "args": {f"a{n}": {"matches": f"[^\\pL\\pN]{{1,2}}{n}"} for n in range(17)}}
+        for _ in range(2)
+    ]
+}
+# More than is read at all, and nearly as much as the API server stores.
+GIANT = {
+    "rules": [
+        {"action": "Deny", "tools": ["x"], "args": {f"a{n}": {"matches": f"(x|y{n})+{'b' * 900}"} for n in range(20)}}
+        for _ in range(55)
+    ]
+}
+
+
+class Monitor:
+    """How long the loop was kept from its tasks, at the longest."""
+
+    longest = 0.0
+
+
+@asynccontextmanager
+async def monitored() -> AsyncIterator[Monitor]:
+    monitor = Monitor()
+
+    async def watch() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.02)
+            monitor.longest = max(monitor.longest, time.monotonic() - began - 0.02)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield monitor
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+async def create(api: KubeAPI, namespace: str, name: str, spec: dict[str, Any]) -> None:
+    body = {"apiVersion": V1, "kind": "AgentPolicy", "metadata": {"name": name}, "spec": spec}
+    await api.create(path_of(V1, "agentpolicies", namespace), body, deadline=60)
+
+
+async def clear(api: KubeAPI, namespace: str) -> None:
+    with suppress(ApiError):
+        await api.delete(path_of(V1, "agentpolicies", namespace), deadline=60)
+
+
+def reasons(replica: Replica, namespace: str) -> list[Accepted]:
+    found = replica.source.acceptance
+    return [each.reason for key, each in found.outcomes.items() if key[1] == namespace] if found is not None else []
+
+
+async def test_B5_a_crowd_of_heavy_policies_keeps_nobody_else_waiting(
+    control_plane: ControlPlane, replicas: Replicas, author: Author, admin: KubeAPI
+) -> None:
+    """B5, H1: while a namespace writes what takes seconds to read, a Deny in another one is in force at once, the loop
+    goes on, and a replica that starts beside all of it gets ready.
+    """
+    quiet = Author(control_plane, a_namespace(control_plane))
+    replica = await replicas.start()
+    crowd = {f"slow-{number:02d}": SLOW for number in range(60)} | {f"giant-{number}": GIANT for number in range(8)}
+    assert len(json.dumps(GIANT)) > 1_000_000
+    try:
+        async with monitored() as monitor:
+            writing = [asyncio.create_task(create(admin, author.namespace, *each)) for each in crowd.items()]
+            await until(lambda: len(reasons(replica, author.namespace)) > 5)
+            began = time.monotonic()
+            await quiet.apply(DENY)
+            await until(lambda: replica.policies(quiet.namespace) == {"support": DENY})
+            took = time.monotonic() - began
+            await asyncio.gather(*writing)
+            await until(lambda: len(reasons(replica, author.namespace)) == len(crowd))
+        print(f"the quiet namespace waited {took:.1f} s; longest block {monitor.longest:.2f} s")  # noqa: T201 - for -s
+        assert took < SECONDS
+        assert monitor.longest < BLOCKED
+        assert reasons(replica, author.namespace).count(Accepted.INVALID) == 8
+        giant = replica.outcome(author.namespace, "giant-0")
+        assert giant is not None
+        assert "at most 256 KiB are read; split it" in giant.message
+        async with monitored() as monitor:
+            late = await replicas.start()
+            assert late.policies(quiet.namespace) == {"support": DENY}
+            assert len(reasons(late, author.namespace)) == len(crowd)
+        print(f"beside it starts another one; longest block {monitor.longest:.2f} s")  # noqa: T201 - as above
+        assert monitor.longest < BLOCKED
+    finally:
+        await clear(admin, author.namespace)
+        await quiet.delete()
+
+
+async def test_B5_a_namespace_with_too_many_is_told_so_by_name(
+    control_plane: ControlPlane, replicas: Replicas, author: Author, admin: KubeAPI
+) -> None:
+    """B5: the newest are refused and say what to do; once some are removed they are in force by themselves."""
+    replica = await replicas.start_whole("leader", leads=True)
+    try:
+        for number in range(0, 201, 20):
+            names = [f"p-{n:03d}" for n in range(number, min(number + 20, 201))]
+            await asyncio.gather(*(create(admin, author.namespace, name, DENY) for name in names))
+        await asyncio.sleep(1.1)  # creation is stamped by the second
+        await author.apply(DENY, name="newest")
+        await until(lambda: reasons(replica, author.namespace).count(Accepted.EXCESSIVE) == 2)
+        outcome = replica.outcome(author.namespace, "newest")
+        assert outcome is not None
+        assert outcome.reason is Accepted.EXCESSIVE
+
+        async def said() -> Any:
+            return (await author.status("newest"))["conditions"].get("Accepted")
+
+        condition = await until(said)
+        assert (condition["status"], condition["reason"]) == ("False", "Excessive")
+        assert "has 202 policies and tool servers, the oldest 200 are read" in condition["message"]
+        for name in ("p-000", "p-001"):
+            await author.delete(name)
+        await until(lambda: set(reasons(replica, author.namespace)) == {Accepted.VALID})
+    finally:
+        await clear(admin, author.namespace)
