@@ -318,6 +318,33 @@ def test_what_ran_unasked_is_read_from_the_operators_events(inbox: Inbox) -> Non
     assert ana.hitl("activity", "-o", "json").document["tool"] == "git/commit"
 
 
+def test_forged_events_are_left_out_or_do_no_harm(inbox: Inbox) -> None:
+    """G1: what does not say that the operator posted it is left out, and a time of its writer is not believed."""
+    for name, component in (("stranger", "mallory"), ("twin", "hitl-operator")):
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": name,
+                "namespace": inbox.namespace,
+                "labels": {"app.kubernetes.io/part-of": "hitl"},
+            },
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": inbox.namespace, "name": "p"},
+            "reason": "Notify",
+            "message": f"deploy/{name} ran git/push · rule all · nothing to see",
+            "type": "Normal",
+            "firstTimestamp": "0001-01-01T00:00:00Z",
+            "lastTimestamp": "0001-01-01T00:00:01Z",
+            "reportingComponent": component,
+        }
+        applied(inbox.plane, event)
+    for zone in ("UTC", "America/New_York", "Pacific/Kiritimati"):
+        done = inbox.person(ANA).hitl("activity", TZ=zone)
+        assert done.code == 0, done.err
+        assert [line.split()[2] for line in done.lines] == ["twin"]
+        assert "Whoever may write Events here can write such lines too" in done.err
+
+
 def test_requests_complete_in_the_shell_through_kubectl(inbox: Inbox) -> None:
     """Kubectl runs `kubectl_complete-hitl`: commands, flags, and the names of what waits with what would happen."""
     inbox.request("refund-7f3kq2m8xa")

@@ -42,7 +42,7 @@ def command(session: Session, follow: bool, tail: int, every: bool) -> Exit:
 
     In a home: Notify-tier calls and refusals, from the audit logs. On a cluster: Notify-tier calls alone, from the
     Events that the operator posts, one for each agent, tool and minute; refused and allowed calls are in the sidecars'
-    audit logs.
+    audit logs. Events are claims: whoever may write Events in a namespace can write one that looks like these.
     """
     activity = session.place.activity()
     told = activity.fresh(every=every)

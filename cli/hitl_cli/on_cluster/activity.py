@@ -14,8 +14,10 @@ from hitl_cli.told import Told
 if TYPE_CHECKING:
     from hitl_cli.on_cluster.place import ClusterPlace
 
-_OURS: Final = {"labelSelector": "app.kubernetes.io/part-of=hitl"}
-_NOTIFY: Final = {**_OURS, "fieldSelector": "reason=Notify"}
+# Whoever may write Events can write these words as well: this keeps out what is not even said to be the operator's.
+_POSTED: Final = "reportingComponent=hitl-operator"
+_OURS: Final = {"labelSelector": "app.kubernetes.io/part-of=hitl", "fieldSelector": _POSTED}
+_NOTIFY: Final = {**_OURS, "fieldSelector": f"{_POSTED},reason=Notify"}
 _RAN: Final = " ran "
 _ASKS: Final = " asks ("
 _BETWEEN: Final = " · "
@@ -52,7 +54,9 @@ class ClusterActivity:
         return "Held requests too: --all"
 
     def caveats(self) -> list[str]:
-        return []
+        return [
+            "Whoever may write Events here can write such lines too; what counts stands in requests and audit logs."
+        ]
 
     async def _read(self, *, every: bool) -> list[dict[str, Any]]:
         async with self._place.open(viewed=False) as desk:
@@ -78,7 +82,8 @@ def told_of(event: Mapping[str, Any]) -> Told:
         what = f"{name}   {message}"
     tool, *rest = what.split(_BETWEEN, 2) if ran else [what]
     why, doing = (rest[0], rest[1]) if len(rest) == 2 else ("-", what)
-    when = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    # The server's own stamp. The operator posts each Event once, and the other times in it are its writer's words.
+    when = event["metadata"]["creationTimestamp"]
     document = {
         "time": when,
         "decision": event.get("reason", ""),
