@@ -17,8 +17,8 @@ from hitl_cli.on_cluster.reading import denied
 from hitl_cli.on_cluster.rights import TIERS, Right
 from hitl_cli.on_cluster.viewer import ClusterViewer, factor_key
 
-# The oldest Kubernetes whose admission policies do what ours need (DESIGN 16).
-_OLDEST: Final = (1, 30)
+# The oldest Kubernetes that finds requests by their fields (KEP-4358): off in 1.30, on in 1.31, for good from 1.32 on.
+_OLDEST: Final = (1, 31)
 _TIERS: Final = {"confirm": "Confirm", "multi-factor": "MultiFactor"}
 _OK: Final = 200
 _NOT_KNOWN: Final = 401
@@ -51,11 +51,20 @@ async def _server(api: KubeAPI, place: ClusterPlace) -> Finding:
         answer = await api.get("/version")
     except ApiError as error:
         raise denied(error, "read the API server's version", "what kubectl says: kubectl version") from error
+    return version_finding(place.access.server, answer)
+
+
+def version_finding(server: str, answer: Mapping[str, Any]) -> Finding:
+    """Whether a server of this version will do; `answer`: what it says under /version."""
     version = (_number(answer.get("major")), _number(answer.get("minor")))
-    text = f"{place.access.server}, Kubernetes {answer.get('gitVersion', 'of unknown version')}"
+    text = f"{server}, Kubernetes {answer.get('gitVersion', 'of unknown version')}"
     if version < _OLDEST:
         wanted = ".".join(map(str, _OLDEST))
-        return Finding("api server", Health.PROBLEM, text, (f"hitl needs Kubernetes {wanted} or newer",))
+        step = (
+            f"hitl needs Kubernetes {wanted} or newer: an older one cannot select requests by state and workload, so "
+            "no vote would count"
+        )
+        return Finding("api server", Health.PROBLEM, text, (step,))
     return Finding("api server", Health.OK, text)
 
 
