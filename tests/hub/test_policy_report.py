@@ -13,12 +13,14 @@ from hitl_operator.cluster.manning import asked_by
 from hitl_operator.cluster.policy_report import Known, is_as, status_of
 from hitl_operator.cluster.policy_resources import Resource, resource_of
 from hitl_operator.cluster.replica_reports import (
+    MOST_POLICIES,
     Behind,
     Report,
     Tally,
     added,
     report_from_json,
     report_to_json,
+    shortened,
     tallies_of,
 )
 from hitl_operator.usage import Used
@@ -180,16 +182,32 @@ def test_what_no_replica_wrote_is_no_report(text: str) -> None:
 
 
 def test_a_report_stays_small_when_everybody_is_behind() -> None:
-    """A release that every sidecar refuses names 500 of them, those that are so for longest, and counts all."""
+    """A release that every sidecar refuses names 200 of them, those that are so for longest, and counts all."""
     tallies = {
         f"uid-{n:036}": Tally(10, 0, [behind(f"pod-{n}-{m}", n, "x" * 1000) for m in range(10)]) for n in range(1000)
     }
     text = report_to_json(Report("r", "one", tallies, {}))
     found = report_from_json(text)
     assert len(text) < 1_000_000
-    assert sum(len(each.behind) for each in found.tallies.values()) <= 500
+    assert sum(len(each.behind) for each in found.tallies.values()) <= 200
     assert sum(each.total for each in found.tallies.values()) == 10_000
     assert found.tallies[f"uid-{0:036}"].behind
+
+
+def test_B5_a_namespace_with_very_many_policies_cuts_its_own_share_of_a_report() -> None:
+    """B5: a report that the API server refuses would leave every status as it was; all of everybody else's is in it."""
+    crowd = {f"{n:08x}-1111-4111-8111-111111111111": "crowd" for n in range(9_000)}
+    others = {f"{n:08x}-2222-4222-8222-222222222222": f"team-{n % 50}" for n in range(1_000)}
+    namespaces = crowd | others
+    usage = {uid: Used(2**40, 2**30, 2**30, 2**30) for uid in namespaces} | {"unused": Used()}
+    tallies = {uid: Tally(5_000, 4_999, [behind(f"pod-{uid}", 1, "\x01" * 400)]) for uid in namespaces}
+    whole = Report("r", "one", tallies, usage)
+    report = shortened(whole, namespaces)
+    assert others.keys() <= report.usage.keys()
+    assert others.keys() <= report.tallies.keys()
+    assert (len(whole.worth_saying), len(report.worth_saying)) == (10_000, MOST_POLICIES)
+    assert len(report_to_json(report).encode()) <= 1_000_000
+    assert "unused" not in report.usage
 
 
 def test_sidecars_of_several_replicas_add_up() -> None:

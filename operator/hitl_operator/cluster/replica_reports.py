@@ -2,17 +2,21 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 import orjson
 
 from hitl.errors import InvalidInput
+from hitl_operator.cluster.crowding import in_turns
 from hitl_operator.usage import Used
 
 _SCHEMA: Final = 1
 MOST_BEHIND: Final = 10  # named for each policy
-_MOST_NAMED: Final = 500  # named in one report: a bad release may put thousands behind, and a ConfigMap has 1 MiB
+_MOST_NAMED: Final = 200  # named in one report: a bad release may put thousands behind
+MOST_POLICIES: Final = 4_000  # in one report, some 130 bytes each
+_LARGEST: Final = 1_000_000  # bytes; a ConfigMap takes 1 MiB
 _LONGEST_REASON: Final = 300
 
 
@@ -64,11 +68,38 @@ class Report:
     tallies: Mapping[str, Tally]
     usage: Mapping[str, Used]
 
+    @property
+    def worth_saying(self) -> list[str]:
+        """The policies that have sidecars or did something, in an order that stays."""
+        return sorted(self.tallies.keys() | {uid for uid, used in self.usage.items() if used != Used()})
+
+
+def shortened(report: Report, namespaces: Mapping[str, str]) -> Report:
+    """A report that fits, of the policies that there is something to say of: in turns of the namespaces, so that one
+    with very many of them takes the place of nobody else's.
+
+    Args:
+        report: of everything.
+        namespaces: by uid of the policy.
+    """
+    kept = set(islice(in_turns(report.worth_saying, lambda uid: namespaces.get(uid, "")), MOST_POLICIES))
+    return Report(
+        report.run,
+        report.replica,
+        {uid: tally for uid, tally in report.tallies.items() if uid in kept},
+        {uid: used for uid, used in report.usage.items() if uid in kept},
+    )
+
 
 def report_to_json(report: Report) -> str:
-    """As it stands in a ConfigMap."""
+    """As it stands in a ConfigMap; where there is no place for them, without the sidecars that are behind."""
     named = sorted((each for tally in report.tallies.values() for each in tally.behind), key=lambda each: each.since)
     last = named[_MOST_NAMED - 1].since if len(named) > _MOST_NAMED else None
+    text = _document(report, last)
+    return text if len(text.encode()) <= _LARGEST else _document(report, datetime.min.replace(tzinfo=UTC))
+
+
+def _document(report: Report, last: datetime | None) -> str:
     policies = {
         uid: {
             "sidecars": _tally_to_json(report.tallies.get(uid, Tally()), last),

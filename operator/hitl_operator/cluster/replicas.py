@@ -28,6 +28,7 @@ from hitl_operator.cluster.replica_reports import (
     added,
     report_from_json,
     report_to_json,
+    shortened,
     tallies_of,
     usage_from_json,
     usage_to_json,
@@ -43,6 +44,9 @@ _FIELD: Final = "report"
 _ENDED: Final = "ended"
 _TOTALS: Final = "hitl-usage"
 _TOTALS_FIELD: Final = "usage"
+# Policies of which is remembered what replicas counted that are gone, some 60 bytes each, as for each policy in the
+# report of one of them; a ConfigMap takes 1 MiB.
+_MOST_TOTALS: Final = 8_000
 
 _LOOK_EVERY: Final = 2.0  # seconds between two reports, if there is news
 _SAY_EVERY: Final = 15.0  # seconds after which a replica says that it is still there
@@ -87,6 +91,7 @@ class Reporter:
         self._written: dict[str, Used] = {}
         self._taken_over: dict[str, Used] = {}
         self._told = ""
+        self._cut = 0
         self._said_at = float("-inf")
 
     async def run(self) -> None:
@@ -111,7 +116,9 @@ class Reporter:
     async def report(self, *, is_last: bool = False) -> None:
         """Say what is new, now and then that there is nothing new, and at last that it ends. Raises as `KubeAPI`."""
         usage = self._usage()
-        report = Report(self._run, self._replica, self._tallies(), _less(usage, self._taken_over))
+        whole = Report(self._run, self._replica, self._tallies(), _less(usage, self._taken_over))
+        report = shortened(whole, {entry.uid: entry.namespace for entry in self._entries()})
+        self._say_what_is_cut(whole, report)
         text = report_to_json(report)
         now = self._monotonic()
         if text == self._told and now < self._said_at + _SAY_EVERY and not is_last:
@@ -123,7 +130,17 @@ class Reporter:
                 raise
             await self._look_at_own()
         else:
-            self._told, self._said_at, self._written = text, now, usage
+            self._told, self._said_at = text, now
+            # What is not in it nobody takes over.
+            self._written = {
+                uid: used if uid in report.usage else self._taken_over.get(uid, Used()) for uid, used in usage.items()
+            }
+
+    def _say_what_is_cut(self, whole: Report, report: Report) -> None:
+        cut = len(whole.worth_saying) - len(report.worth_saying)
+        if cut != self._cut:
+            self._cut = cut
+            _log.warning("report-cut", policies=cut, meaning="the status of so many shows no sidecars and no usage")
 
     async def _look_at_own(self) -> None:
         """A write was taken of which this process never heard; or a leader took the process for gone and has taken over
@@ -255,16 +272,19 @@ class Reports:
         Raises as `KubeAPI`.
         """
         now = self._monotonic()
-        gone = {run: each for run, each in self._seen.items() if each.is_last or now >= each.at + GONE_AFTER}
+        ended = [run for run, each in self._seen.items() if each.is_last or now >= each.at + GONE_AFTER]
+        gone = {run: self._seen[run] for run in sorted(ended)[:1]}  # one by one: all they counted is noted in one place
         totals = await self._read_totals()
         deleted = {run for run in totals.noted if run not in self._seen}
         if not gone and not deleted:
             return
         taken = added([totals.taken, *(totals.noted[run] for run in deleted)])
         noted = {run: each.report.usage for run, each in gone.items()}
-        await self._write_totals(
-            _Totals({uid: used for uid, used in taken.items() if uid in uids}, noted, totals.version)
-        )
+        kept = {uid: used for uid, used in taken.items() if uid in uids}
+        most = sorted(kept, key=lambda uid: kept[uid].calls, reverse=True)[:_MOST_TOTALS]
+        if len(most) < len(kept):
+            _log.warning("usage-cut", policies=len(kept) - len(most), meaning="what they did is counted anew")
+        await self._write_totals(_Totals({uid: kept[uid] for uid in most}, noted, totals.version))
         for run, each in gone.items():
             try:
                 place = path_of("v1", "configmaps", self._namespace, _name(run))
