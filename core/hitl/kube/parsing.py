@@ -28,7 +28,7 @@ def parse_answer(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        flat = _flattened(text)
+        flat = shallow(text)
         if flat == text:
             raise
         return orjson.loads(flat)
@@ -42,7 +42,10 @@ async def parsed(text: bytes) -> Any:
         return await asyncio.to_thread(parse_answer, text)
 
 
-def _flattened(text: bytes) -> bytes:
+def shallow(text: bytes) -> bytes:
+    """The same JSON text without what lies too deep in it; as it is, where it is none."""
+    if text.count(b"[") + text.count(b"{") <= _DEEPEST:
+        return text
     kept, begin, depth = [], 0, 0
     for token in _NEXT.finditer(text):
         match token.lastgroup:

@@ -21,8 +21,10 @@ from hitl.policy.parsing_sections import read_selector
 from hitl.policy.settings import Settings
 from hitl.policy.spec import PodSelector, Policy
 from hitl.policy.verdicts import SecondFactor
+from hitl.policy.weights import weight_of
 from hitl_operator.cluster import accepted_words
-from hitl_operator.cluster.policy_resources import Key, Resource, missing_factors, parse, read
+from hitl_operator.cluster.crowding import beyond
+from hitl_operator.cluster.policy_resources import Key, Resource, digest_of, missing_factors, parse, read
 from hitl_operator.sources import Entry, Floor, Generation
 
 ALL_FACTORS: Final = frozenset((SecondFactor.ANY, SecondFactor.HARDWARE))
@@ -35,11 +37,21 @@ class LastGood:
     Attributes:
         generation, spec: the accepted ones.
         invalid_since: since when what is written is not accepted; None: it is.
+        digest: of the spec.
     """
 
     generation: int
     spec: Mapping[str, Any]
     invalid_since: datetime | None = None
+    digest: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Take the digest of the spec."""
+        object.__setattr__(self, "digest", digest_of(self.spec))
+
+    def is_of(self, resource: Resource) -> bool:
+        """Whether that is what is written."""
+        return (self.generation, self.digest) == (resource.generation, resource.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +112,32 @@ class Readings:
         self._known: dict[tuple[Any, ...], Reading] = {}
         self._used: set[tuple[Any, ...]] = set()
 
+    def knows(self, resource: Resource, good: LastGood | None, *, counts: bool = True) -> bool:
+        """Whether it can be decided without reading anything; `counts`: what is written is looked at."""
+        written = (*resource.content, resource.foreign)
+        if counts and written not in self._known:
+            return False
+        if good is None or good.generation > resource.generation:
+            return True
+        last = (resource.uid, good.generation, good.digest, ())
+        return (written if good.is_of(resource) else last) in self._known
+
     def of(self, resource: Resource) -> Reading:
         """What is written."""
         return self._remembered((*resource.content, resource.foreign), lambda: _reading(resource))
 
     def of_good(self, resource: Resource, good: LastGood) -> Reading:
         """What was accepted last; problems where this release no longer understands it."""
-        if good.generation == resource.generation:
+        if good.is_of(resource):
             return self.of(resource)
-        older = replace(resource, generation=good.generation, spec=good.spec, foreign=())
+        weight = weight_of(good.spec)
+        older = replace(resource, generation=good.generation, spec=good.spec, foreign=(), weight=weight)
         return self._remembered((*older.content, ()), lambda: _reading(older))
 
     def without(self, entry: Entry, paths: tuple[str, ...]) -> Entry:
         """An entry as it is without these parts, each of which only relaxes."""
         made = self._remembered(
-            (entry.uid, entry.generation, "without", paths), lambda: Reading(_without(entry, paths))
+            (entry.uid, entry.generation, entry.canonical, "without", paths), lambda: Reading(_without(entry, paths))
         )
         assert made.entry is not None, "it is made of one that was read"
         return made.entry
@@ -157,13 +180,14 @@ def accept(
         factors: the second factors that people can show here.
     """
     ordered = sorted(resources, key=lambda each: (each.created, each.key))
-    drafts = {each.key: _Draft.of(each, good.get(each.uid), readings, factors) for each in ordered}
+    excess = beyond(ordered)
+    drafts = {each.key: _drafted(each, good.get(each.uid), readings, factors, excess.get(each.key)) for each in ordered}
     baseline = [draft.parsed for draft in drafts.values() if draft.resource.kind == "ClusterAgentPolicy"]
     for draft in drafts.values():
         if draft.resource.kind == "AgentPolicy":
-            draft.obey([each for each in baseline if each is not None], readings)
+            _obey(draft, [each for each in baseline if each is not None], readings)
     _keep_apart(drafts.values())
-    outcomes = {key: draft.outcome(settings, now) for key, draft in sorted(drafts.items())}
+    outcomes = {key: _outcome(draft, settings, now) for key, draft in sorted(drafts.items())}
     entries = tuple(each.entry for each in outcomes.values() if each.entry is not None)
     floors = tuple(each.floor for each in outcomes.values() if each.floor is not None)
     readings.sweep()
@@ -190,16 +214,21 @@ class _Draft:
 
     @classmethod
     def of(
-        cls, resource: Resource, good: LastGood | None, readings: Readings, factors: frozenset[SecondFactor]
+        cls,
+        resource: Resource,
+        good: LastGood | None,
+        readings: Readings,
+        factors: frozenset[SecondFactor],
+        excess: Problem | None,
     ) -> "_Draft":
-        """Judge it alone."""
-        written = readings.of(resource)
+        """Judge it alone; `excess`: why it is not even read."""
+        written = readings.of(resource) if excess is None else Reading(problems=(excess,))
         # A last good generation newer than what is written was accepted by a replica that saw more; not used here.
         usable = good if good is not None and good.generation <= resource.generation else None
         last = readings.of_good(resource, usable).entry if usable is not None else None
         draft = cls(resource, usable, written.entry, last)
         if written.entry is None:
-            draft.refuse(Accepted.INVALID, written.problems)
+            draft.refuse(Accepted.INVALID if excess is None else Accepted.EXCESSIVE, written.problems)
             return draft
         policy = written.entry.policy
         missing = missing_factors(policy, factors) if policy is not None else ()
@@ -233,8 +262,11 @@ class _Draft:
         if self.reason is Accepted.VALID:
             assert self.entry is not None, "it was read"
             words = accepted_words.valid(self.entry.parsed)
-            return Outcome(resource, self.entry, self.reason, words, LastGood(resource.generation, resource.spec))
-        since = (self.good.invalid_since or now) if self.good is not None else resource.created
+            known = self.good is not None and self.good.is_of(resource) and self.good.invalid_since is None
+            kept = self.good if known else LastGood(resource.generation, resource.spec)
+            return Outcome(resource, self.entry, self.reason, words, kept)
+        # A time to come would put off the end of the grace.
+        since = min(self.good.invalid_since or now, now) if self.good is not None else resource.created
         kept = replace(self.good, invalid_since=since) if self.good is not None else None
         is_written = self.entry is not None and self.entry.generation == resource.generation
         strict_at = since + timedelta(seconds=settings.invalid_grace)
@@ -267,8 +299,47 @@ def _reading(resource: Resource) -> Reading:
     except InvalidPolicy as error:
         return Reading(problems=error.problems)
     except Exception as error:  # noqa: BLE001 - one policy that we stumble over must not take all others out of force
-        stumbled = f"cannot be read, by a defect of this release ({type(error).__name__}: {error}); please report it"
-        return Reading(problems=(Problem("spec", stumbled),))
+        return Reading(problems=(_stumbled("read", error),))
+
+
+def _stumbled(doing: str, error: Exception) -> Problem:
+    words = f"cannot be {doing}, by a defect of this release ({type(error).__name__}: {error}); please report it"
+    return Problem("spec", words)
+
+
+def _drafted(
+    resource: Resource,
+    good: LastGood | None,
+    readings: Readings,
+    factors: frozenset[SecondFactor],
+    excess: Problem | None,
+) -> _Draft:
+    """It judged alone. Where we stumble over what was accepted last, that does not count (as if nothing ever was)."""
+    try:
+        return _Draft.of(resource, good, readings, factors, excess)
+    except Exception as error:  # noqa: BLE001 - as below, and so on: it takes nobody else with it
+        draft = _Draft(resource, None, None, None)
+        draft.refuse(Accepted.INVALID, (_stumbled("judged", error),))
+        return draft
+
+
+def _obey(draft: _Draft, baseline: Sequence[Policy], readings: Readings) -> None:
+    """As `_Draft.obey`; where it cannot be told what is forbidden in it, nothing of it is in force."""
+    try:
+        draft.obey(baseline, readings)
+    except Exception as error:  # noqa: BLE001
+        draft.refuse(Accepted.INVALID, (_stumbled("compared with the baseline", error),))
+        draft.entry = draft.good = None
+
+
+def _outcome(draft: _Draft, settings: Settings, now: datetime) -> Outcome:
+    """As `_Draft.outcome`; where that cannot be told, its pods ask people about everything."""
+    try:
+        return draft.outcome(settings, now)
+    except Exception as error:  # noqa: BLE001
+        problem = _stumbled("judged", error)
+        floor = Floor(draft.resource.namespace)
+        return Outcome(draft.resource, draft.entry, Accepted.INVALID, str(problem), floor=floor)
 
 
 def _forbidden(policy: Policy | None, baseline: Sequence[Policy]) -> tuple[Problem, ...]:
@@ -301,7 +372,13 @@ def _keep_apart(drafts: Iterable[_Draft]) -> None:
             by_namespace.setdefault(draft.resource.namespace, []).append(draft)
     for found in by_namespace.values():
         parsed = [draft.entry.parsed for draft in found if draft.entry is not None]
-        for problem in together(parsed):
+        try:
+            problems = together(parsed)
+        except Exception as error:  # noqa: BLE001 - the sidecars of that namespace will stumble as well, and keep theirs
+            for draft in found:
+                draft.refuse(Accepted.INVALID, (_stumbled("compared with the others of its namespace", error),))
+            continue
+        for problem in problems:
             found[problem.document].reason = Accepted.CONFLICTED
             found[problem.document].problems = (problem,)
             found[problem.document].entry = None

@@ -3,14 +3,15 @@
 A replica that starts while a policy is invalid serves what every other replica serves. One Secret for each resource,
 named after its uid; all replicas write the same, by compare-and-set, and an older generation never replaces a newer.
 Nothing in it is secret: it is a Secret because who can write it can write policy, and in this namespace only the
-operator may.
+operator may. One that is damaged counts as not there and is written anew; no other resource is touched by it.
 """
 
 import base64
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -19,7 +20,7 @@ from hitl.errors import ApiError, InvalidInput
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl_operator.cluster.acceptance import LastGood
-from hitl_operator.cluster.policy_resources import PLURALS, Key, Resource
+from hitl_operator.cluster.policy_resources import PLURALS, Key, Resource, path_of_resource
 from hitl_operator.logs import Log
 
 LABEL: Final = "hitl.dev/accepted"
@@ -49,22 +50,23 @@ class AcceptedSpecs:
         self._api = api
         self._namespace = namespace
 
-    async def read_all(self) -> dict[str, Stored]:
-        """Every one by uid. One that cannot be read is reported and counts as not there."""
+    async def read_all(self, written: Mapping[str, Resource] = MappingProxyType({})) -> dict[str, Stored]:
+        """Every one by uid. One that cannot be gone by is reported and counts as not there.
+
+        Args:
+            written: every resource by uid, as it is written as far as is known.
+        """
         found: dict[str, Stored] = {}
         async for secret in self._api.list(path_of("v1", "secrets", self._namespace), _SELECTED):
-            try:
-                stored = _stored(secret)
-            except InvalidInput as error:
-                _log.error("accepted-spec-unusable", secret=secret["metadata"]["name"], problem=error)
-            else:
+            uid = secret["metadata"]["name"].removeprefix(_name(""))
+            if (stored := await self._usable(secret, written.get(uid))) is not None:
                 found[stored.uid] = stored
         return found
 
-    async def read(self, uid: str) -> Stored | None:
-        """What is kept of one resource."""
+    async def read(self, uid: str, resource: Resource | None = None) -> Stored | None:
+        """What is kept of one resource; `resource`: as it is written as far as is known."""
         secret = await self._secret(uid)
-        return _usable(secret) if secret is not None else None
+        return await self._usable(secret, resource) if secret is not None else None
 
     async def save(self, resource: Resource, good: LastGood) -> LastGood:
         """Keep what was accepted of a resource; returns what is kept now: newer where another replica saw more.
@@ -73,7 +75,7 @@ class AcceptedSpecs:
         """
         for _ in range(_TRIES):
             secret = await self._secret(resource.uid)
-            before = _usable(secret) if secret is not None else None
+            before = await self._usable(secret, resource) if secret is not None else None
             wanted = _merged(good, before.good if before is not None else None)
             if before is not None and wanted == before.good:
                 return wanted
@@ -99,6 +101,35 @@ class AcceptedSpecs:
         except ApiError as error:
             if error.status != 404:
                 raise
+
+    async def _usable(self, secret: Mapping[str, Any], resource: Resource | None) -> Stored | None:
+        """What a Secret keeps of a resource (None: of one that is perhaps gone); None where it cannot be gone by."""
+        try:
+            stored = _stored(secret)
+            if resource is not None:
+                await self._check(stored, resource)
+        except InvalidInput as error:
+            _log.error("accepted-spec-unusable", secret=secret["metadata"]["name"], problem=error)
+            return None
+        return stored
+
+    async def _check(self, stored: Stored, resource: Resource) -> None:
+        """InvalidInput where that was never accepted of this resource."""
+        if stored.key != resource.key:
+            raise InvalidInput(f"it holds {'/'.join(stored.key)}, wanted {resource}")
+        if stored.good.generation <= resource.generation:
+            return
+        try:
+            found = await self._api.get(path_of_resource(resource.key))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return
+        written = int(found["metadata"]["generation"])
+        if found["metadata"]["uid"] == resource.uid and stored.good.generation > written:
+            raise InvalidInput(
+                f"it holds generation {stored.good.generation}, and {written} is the newest there ever was"
+            )
 
     async def _secret(self, uid: str) -> dict[str, Any] | None:
         try:
@@ -148,36 +179,37 @@ def _manifest(resource: Resource, good: LastGood, namespace: str) -> dict[str, A
     }
 
 
-def _usable(secret: Mapping[str, Any]) -> Stored | None:
-    try:
-        return _stored(secret)
-    except InvalidInput as error:
-        _log.error("accepted-spec-unusable", secret=secret["metadata"]["name"], problem=error)
-        return None
-
-
 def _stored(secret: Mapping[str, Any]) -> Stored:
     """InvalidInput for anything that `_manifest` would not have made."""
     try:
         packed = base64.b64decode(secret["data"][_FIELD], validate=True)
         unpacking = zlib.decompressobj()
-        document = orjson.loads(unpacking.decompress(packed, _LARGEST))
+        text = unpacking.decompress(packed, _LARGEST)
+        if not unpacking.eof or unpacking.unused_data:  # only the end of it proves that all of it is as it was written
+            raise InvalidInput("its content is cut off")
+        document = orjson.loads(text)
         if document["schema"] != _SCHEMA:
             raise InvalidInput(f"its schema is {document['schema']!r}, wanted {_SCHEMA}")
-        since = document["invalidSince"]
-        stored = Stored(
-            (document["kind"], document["namespace"], document["name"]),
-            document["uid"],
-            LastGood(
-                int(document["generation"]),
-                document["spec"],
-                datetime.fromisoformat(since) if since is not None else None,
-            ),
-        )
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise InvalidInput(
-            f"its content is not what was written ({type(error).__name__}: {error}); remove it"
-        ) from None
-    if stored.key[0] not in PLURALS or secret["metadata"]["name"] != _name(stored.uid):
-        raise InvalidInput("it is named after another resource than it holds; remove it")
-    return stored
+        kind, namespace, name, uid = (_text(document[each]) for each in ("kind", "namespace", "name", "uid"))
+        generation, spec, since = document["generation"], document["spec"], document["invalidSince"]
+        if type(generation) is not int or generation < 1 or not isinstance(spec, Mapping):
+            raise InvalidInput("its generation is no number, or its spec no policy")
+        good = LastGood(generation, spec, None if since is None else _time(since))
+    except (KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
+        raise InvalidInput(f"its content is not what was written ({type(error).__name__}: {error})") from None
+    if kind not in PLURALS or secret["metadata"]["name"] != _name(uid):
+        raise InvalidInput("it is named after another resource than it holds")
+    return Stored((kind, namespace, name), uid, good)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value
+
+
+def _time(text: Any) -> datetime:
+    found = datetime.fromisoformat(_text(text))
+    if found.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return found.astimezone(UTC)

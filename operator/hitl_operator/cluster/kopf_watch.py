@@ -10,7 +10,8 @@ were deleted while a watch was being renewed are never reported.
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -20,7 +21,9 @@ from multidict import CIMultiDict
 
 from hitl.errors import InvalidInput
 from hitl.kube.access import Access
+from hitl.kube.api import LIST_METADATA
 from hitl.kube.manifests import API_VERSION
+from hitl.kube.parsing import shallow
 from hitl_operator.cluster.policy_resources import KINDS
 from hitl_operator.logs import Log
 
@@ -30,10 +33,16 @@ _SILENT: Final = 70.0  # seconds without even a bookmark after which a watch cou
 _ANSWERS: Final = 15.0  # seconds that a short call may take
 _PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between an end that nobody asked for and the next start
 
+_CHUNK: Final = 500  # objects in a page of what is there when it begins
+
+LISTED: Final = "PartialObjectMetadata"
+"""The kind of what kopf says of objects that were there when it began: their metadata. All of them in one piece would
+be parsed in one piece, while everything else waits, and they were read before."""
+
 _log = Log(__name__)
 
 Told = Callable[[str, str, Mapping[str, Any]], None]
-"""(kind, DELETED or anything else, the object)."""
+"""(kind, DELETED or anything else, the object; see `LISTED`)."""
 
 
 class KopfWatch:
@@ -54,18 +63,28 @@ class KopfWatch:
         self._tell = tell
         self._kinds = frozenset(kinds)
         self._stop: Callable[[], None] | None = None
+        self._failures = 0
+        self._started = 0.0
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it may be relied on for news: it has not ended of late."""
+        return not self._failures or self._has_lived
+
+    @property
+    def _has_lived(self) -> bool:
+        return self._stop is not None and time.monotonic() - self._started > _PAUSES[-1]
 
     async def run(self) -> None:
         """Watch until cancelled."""
         _adopt_logs()
-        failures = 0
         while True:
-            started = asyncio.get_running_loop().time()
+            self._started = time.monotonic()
             problem = await self._run_once()
-            lived = asyncio.get_running_loop().time() - started
-            failures = 0 if lived > _PAUSES[-1] else failures
-            pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
-            failures += 1
+            lived = time.monotonic() - self._started
+            self._failures = 0 if lived > _PAUSES[-1] else self._failures
+            pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
+            self._failures += 1
             _log.warning("kopf-ended", problem=problem, again_in=f"{pause:g}s")
             await asyncio.sleep(pause)
 
@@ -160,11 +179,49 @@ def _settings() -> kopf.OperatorSettings:
     settings.process.ultimate_exiting_timeout = None  # it would kill the whole process
     # The kinds are there before it starts; to watch for new ones would mean to read every CRD of the cluster.
     settings.scanning.disabled = True
+    settings.watching.chunk_size = _CHUNK
     settings.watching.server_timeout = _SERVED_FOR
     settings.watching.inactivity_timeout = _SILENT
     settings.networking.request_timeout = _ANSWERS
     settings.networking.error_backoffs = (1, 2, 3, 5)
     return settings
+
+
+class _ShallowLines:
+    """The content of an answer; read in pieces, it comes line by line, without what lies too deep."""
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        rest = b""
+        async for chunk in self._content.iter_chunked(size):
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield shallow(line) + b"\n"
+        yield shallow(rest)
+
+
+class _Answer(aiohttp.ClientResponse):
+    """What kopf can take: an API server says ``items: null`` of an empty list of metadata, over which it stumbles, and
+    one object that somebody nested deeper than Python's parser goes would end it, again and again.
+    """
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        self.content = _ShallowLines(self.content)  # type: ignore[assignment]  # all that kopf asks of it
+        return self
+
+    async def read(self) -> bytes:
+        self._body = shallow(await super().read())
+        return self._body
+
+    async def json(self, **options: Any) -> Any:
+        found = await super().json(**options)
+        return {**found, "items": []} if isinstance(found, dict) and found.get("items", ()) is None else found
 
 
 async def _session(access: Access) -> aiohttp.ClientSession:
@@ -177,6 +234,8 @@ async def _session(access: Access) -> aiohttp.ClientSession:
             token = await asyncio.to_thread(access.bearer.fetch)
         if token:
             request.headers["Authorization"] = f"Bearer {token}"
+        if request.url.name in KINDS and "watch" not in request.url.query:
+            request.headers["Accept"] = LIST_METADATA
         response = await handler(request)
         if response.status == 401:
             access.bearer.drop()
@@ -190,6 +249,7 @@ async def _session(access: Access) -> aiohttp.ClientSession:
         middlewares=[authorise],
         proxy=access.proxy or None,
         cookie_jar=aiohttp.DummyCookieJar(),
+        response_class=_Answer,
     )
 
 

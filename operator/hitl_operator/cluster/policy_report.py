@@ -24,11 +24,13 @@ class Known:
         tally: its sidecars; None while nobody has counted.
         manned: whether its people may decide; None while nobody has asked.
         usage: since it was created.
+        unkept: why what was accepted could not be kept; empty where it was.
     """
 
     tally: Tally | None = None
     manned: Manned | None = None
     usage: Used | None = None
+    unkept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class _Finding:
 
 def status_of(resource: Resource, outcome: Outcome, known: Known, now: datetime) -> dict[str, Any]:
     """The whole status, with the times of those conditions that stay as they are in `resource.status`."""
-    findings = [_Finding(PolicyCondition.ACCEPTED, _word(outcome.is_accepted), outcome.reason, outcome.message)]
+    findings = [_accepted(outcome, known.unkept)]
     policy = outcome.entry.policy if outcome.entry is not None else None
     if resource.kind != "ToolServer":
         if known.tally is not None or outcome.entry is None:
@@ -70,6 +72,13 @@ def status_of(resource: Resource, outcome: Outcome, known: Known, now: datetime)
 def is_as(status: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether everything that is wanted stands there; what others wrote beside it is theirs."""
     return all(status.get(key) == value for key, value in wanted.items())
+
+
+def _accepted(outcome: Outcome, unkept: str) -> _Finding:
+    message = outcome.message
+    if unkept:
+        message += f". It could not be kept for replicas that start while an invalid generation is written: {unkept}"
+    return _Finding(PolicyCondition.ACCEPTED, _word(outcome.is_accepted), outcome.reason, message)
 
 
 def _programmed(outcome: Outcome, tally: Tally) -> _Finding:
@@ -101,9 +110,10 @@ def _manned(manned: Manned) -> _Finding:
 
 
 def _review(resource: Resource, every: int, now: datetime) -> _Finding:
-    # A review in the future would put off all others; the API server's clock may be a little ahead of ours.
-    reviewed = resource.reviewed if resource.reviewed is not None and resource.reviewed <= now else resource.created
-    last = max(resource.changed, reviewed)
+    # One in the future would put off all others, and both times may be the author's own; the API server's clock may be
+    # a little ahead of ours.
+    times = (resource.changed, resource.reviewed or resource.created)
+    last = max((each for each in times if each <= now), default=resource.created)
     due = last + timedelta(seconds=every)
     day = due.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     if now < due:

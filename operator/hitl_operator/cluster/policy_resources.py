@@ -1,9 +1,14 @@
 """The resources that make up config, as the API server has them, and what each of them means by itself."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import orjson
 
 from hitl.errors import InvalidInput, InvalidPolicy, Problem
 from hitl.kube.manifests import API_VERSION
@@ -12,6 +17,7 @@ from hitl.policy.parse import parse_policy, parse_tool_server
 from hitl.policy.parsing_reader import UNKNOWN_KEY
 from hitl.policy.spec import Policy, ToolServer
 from hitl.policy.verdicts import Requirement, SecondFactor
+from hitl.policy.weights import MAX_SPEC, weight_of, weight_problem
 
 PLURALS: Final[Mapping[str, str]] = {
     "AgentPolicy": "agentpolicies",
@@ -39,6 +45,9 @@ class Resource:
         reviewed: what the annotation `REVIEWED` says, if it says a time.
         foreign: keys beside spec that nobody knows.
         status: as written by whoever leads.
+        digest: of its spec.
+        weight: of its spec (`hitl.policy.weights`). One that is too heavy to be read is not kept: `spec` holds no more
+            of it than which pods it is for.
     """
 
     kind: str
@@ -53,6 +62,12 @@ class Resource:
     reviewed: datetime | None = None
     foreign: tuple[str, ...] = ()
     status: Mapping[str, Any] = field(default_factory=dict)
+    weight: int | None = 0
+    digest: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Take the digest of the spec."""
+        object.__setattr__(self, "digest", digest_of(self.spec))
 
     @property
     def key(self) -> Key:
@@ -60,9 +75,11 @@ class Resource:
         return self.kind, self.namespace, self.name
 
     @property
-    def content(self) -> tuple[str, int]:
-        """What names its spec: a uid is never given twice, and a generation grows with every change of the spec."""
-        return self.uid, self.generation
+    def content(self) -> tuple[str, int, bytes]:
+        """What names its spec. A generation grows with every change of it, but after a restore of etcd the numbers
+        that were given since the snapshot are given again, to something else.
+        """
+        return self.uid, self.generation, self.digest
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -77,24 +94,43 @@ def resource_of(kind: str, manifest: Mapping[str, Any]) -> Resource:
     """From what the API server sent. InvalidInput where it is none: nobody but a program can have made that."""
     try:
         metadata = manifest["metadata"]
+        spec = manifest.get("spec")
+        weight = weight_of(spec)
         return Resource(
             kind=kind,
             namespace=metadata.get("namespace", ""),
             name=metadata["name"],
             uid=metadata["uid"],
             generation=int(metadata.get("generation", 1)),
-            spec=manifest.get("spec"),
+            spec=spec if weight_problem(weight) is None else _pods_of(spec),
             version=int(metadata["resourceVersion"]),
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
             changed=_changed(metadata),
             reviewed=reviewed_at(metadata),
             foreign=tuple(sorted(manifest.keys() - _ROOT)),
             status=manifest.get("status") or {},
+            weight=weight,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(
             f"the API server sent a {kind} that cannot be read ({type(error).__name__}: {error})"
         ) from None
+
+
+def _pods_of(spec: Any) -> dict[str, Any]:
+    """The part of a spec that says which pods it is for; nothing, which is all of them, where that is heavy itself."""
+    selector = spec.get("podSelector") if isinstance(spec, Mapping) else None
+    weight = weight_of(selector)
+    return {} if selector is None or weight is None or weight > MAX_SPEC else {"podSelector": selector}
+
+
+def digest_of(spec: Any) -> bytes:
+    """Tells specs apart, however they are spelled."""
+    try:
+        text = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:  # numbers and characters that are refused when it is read
+        text = json.dumps(spec, sort_keys=True, default=str).encode()
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def reviewed_at(metadata: Mapping[str, Any]) -> datetime | None:
@@ -109,12 +145,12 @@ def reviewed_at(metadata: Mapping[str, Any]) -> datetime | None:
 
 def _changed(metadata: Mapping[str, Any]) -> datetime:
     """The API server stamps each manager of fields whenever it changed any of them."""
-    written = [
-        datetime.fromisoformat(each["time"])
-        for each in metadata.get("managedFields") or ()
-        if "time" in each and "f:spec" in (each.get("fieldsV1") or {})
-    ]
-    return max(written, default=datetime.fromisoformat(metadata["creationTimestamp"]))
+    written = [datetime.fromisoformat(metadata["creationTimestamp"])]
+    for each in metadata.get("managedFields") or ():
+        if "time" in each and "f:spec" in (each.get("fieldsV1") or {}):
+            with suppress(ValueError):  # whoever creates it may bring stamps of his own, also of the year 0
+                written.append(datetime.fromisoformat(each["time"]))
+    return max(written)
 
 
 def path_of_resource(key: Key, subresource: str | None = None) -> str:
@@ -137,6 +173,8 @@ def parse(kind: str, metadata: Mapping[str, Any], spec: Any) -> Policy | ToolSer
 
 def read(resource: Resource) -> Policy | ToolServer:
     """What a resource means by itself. InvalidPolicy with every problem of it, also beside the spec (SECURITY C5)."""
+    if problem := weight_problem(resource.weight):
+        raise InvalidPolicy((problem,))
     problems = [
         Problem(key, "unknown key; what a policy says stands under spec", UNKNOWN_KEY) for key in resource.foreign
     ]

@@ -1,23 +1,26 @@
 """Policies from the API server into the config book: every replica by itself, without a leader (DESIGN 11).
 
 Everything is listed and every accepted spec is read before anything is put in force (SECURITY H1). From then on each
-change is decided on its own: what is new is read, the rest is as it was.
+change is decided on its own: what is new is read beside the event loop, the rest is as it was.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
-from hitl.errors import ApiError, HitlError, StoreUnavailable
+from hitl.errors import HitlError, StoreUnavailable
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.policy_conditions import Accepted
 from hitl.policy.settings import Settings
 from hitl.policy.verdicts import SecondFactor
-from hitl_operator.cluster.acceptance import ALL_FACTORS, Acceptance, LastGood, Outcome, Readings, accept
+from hitl_operator.cluster.acceptance import ALL_FACTORS, Acceptance, LastGood, Outcome
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
+from hitl_operator.cluster.deciding import REST, Decider
+from hitl_operator.cluster.defects import note_defect
+from hitl_operator.cluster.policy_resources import Resource
 from hitl_operator.cluster.written_policies import LOOK_EVERY, WrittenPolicies
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
@@ -27,7 +30,7 @@ _TOGETHER: Final = 0.02  # seconds; what `kubectl apply -f FOLDER` writes in a b
 _TRY_AGAIN: Final = 1.0  # seconds
 _TRY_LATER: Final = 30.0  # seconds
 _TICK: Final = 1.0  # seconds between two looks at the clock
-_READ_AT_ONCE: Final = 10  # specs, a millisecond each, until others get their turn
+_LONGEST_WHY: Final = 300  # characters
 
 _log = Log(__name__)
 
@@ -40,6 +43,7 @@ class PolicySource:
         acceptance: what became of it; None before the first look.
         synced: set once everything there is has been seen, and put in force as far as it may be.
         listeners: called after every decision.
+        unkept: by uid, why what was accepted could not be kept.
     """
 
     def __init__(
@@ -60,8 +64,11 @@ class PolicySource:
         self.acceptance: Acceptance | None = None
         self.synced = asyncio.Event()
         self.listeners: list[Callable[[], None]] = []
+        self.unkept: dict[str, str] = {}
         self._dirty = asyncio.Event()
-        self.written = WrittenPolicies(api, access, self._dirty.set, look_every=look_every, monotonic=monotonic)
+        self.written = WrittenPolicies(
+            api, access, self._dirty.set, metrics=metrics, look_every=look_every, monotonic=monotonic
+        )
         self._book = book
         self._specs = specs
         self._settings = settings
@@ -69,7 +76,7 @@ class PolicySource:
         self._metrics = metrics
         self._factors = factors
         self._look_every = look_every
-        self._readings = Readings()
+        self._decider = Decider(factors)
         self._good: dict[str, LastGood] = {}
         self._stored: dict[str, LastGood] = {}
         self._to_keep = asyncio.Event()
@@ -81,36 +88,40 @@ class PolicySource:
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
-        await self._begin()
+        await self._begin("no config is served until they are read")
+        self.synced.set()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.written.run())
             tasks.create_task(self._decide())
             tasks.create_task(self._remember())
             tasks.create_task(self._catch_up())
 
-    async def _begin(self) -> None:
-        """See everything once; until that is done nothing is in force."""
+    async def _begin(self, meaning: str) -> None:
+        """See everything, as if nothing had ever been seen, and put it in force; `meaning`: of that this takes time."""
         told = ""
         while True:
             try:
                 await self.written.begin()
-                kept = await self._specs.read_all()
+                kept = await self._specs.read_all({each.uid: each for each in self.written.resources.values()})
             except HitlError as error:
                 if str(error) != told:
                     told = str(error)
-                    _log.error("policies-unreadable", problem=error, meaning="no config is served until they are read")
-                await asyncio.sleep(_TRY_AGAIN)
-                continue
-            break
+                    _log.error("policies-unreadable", problem=error, meaning=meaning)
+            except Exception:  # noqa: BLE001 - nothing is in force that was not seen whole; it may be mended meanwhile
+                note_defect(self._metrics, "policies-begin")
+            else:
+                break
+            await asyncio.sleep(_TRY_AGAIN)
+        self._decider = Decider(self._factors)
+        self.unkept.clear()
         self._good = {uid: stored.good for uid, stored in kept.items()}
         self._stored = dict(self._good)
         known = {each.uid for each in self.written.resources.values()}
         self.written.gone.update((uid, stored.key) for uid, stored in kept.items() if uid not in known)
         self._book.measure_age = lambda: self.written.age
         self._metrics.config_age.set_function(lambda: self.written.age)
-        await self._read_ahead()
-        self._decide_now()
-        self.synced.set()
+        await self._decider.read_all(tuple(self.written.resources.values()), dict(self._good))
+        await self._decide_now()
 
     async def _decide(self) -> None:
         while True:
@@ -122,29 +133,24 @@ class PolicySource:
                 if due is None or self._clock() < due:
                     continue
             else:
-                await asyncio.sleep(_TOGETHER)
+                await asyncio.sleep(REST if self._decider.is_behind else _TOGETHER)
             self._dirty.clear()
-            await self._read_ahead()
-            self._decide_now()
+            try:
+                if self.written.is_rewound:
+                    await self._begin("what was in force before the rewind stays so until they are read")
+                await self._decide_now()
+            except Exception:  # noqa: BLE001 - what is in force stays so
+                note_defect(self._metrics, "policies-decide")
+                await asyncio.sleep(_TRY_AGAIN)
+                self._dirty.set()
 
-    async def _read_ahead(self) -> None:
-        """Read what is new in small steps; deciding then finds it read."""
-        for number, resource in enumerate(list(self.written.resources.values()), 1):
-            self._readings.of(resource)
-            if number % _READ_AT_ONCE == 0:
-                await asyncio.sleep(0)
-
-    def _decide_now(self) -> None:
-        before = self.acceptance
-        self.acceptance = found = accept(
-            self.written.resources.values(),
-            self._good,
-            readings=self._readings,
-            settings=self._settings,
-            now=self._clock(),
-            factors=self._factors,
-        )
-        self._good = {each.resource.uid: good for each in found.outcomes.values() if (good := self._newest(each))}
+    async def _decide_now(self) -> None:
+        before, good = self.acceptance, dict(self._good)
+        written = tuple(self.written.resources.values())
+        self.acceptance = found = await self._decider.decide(written, good, self._settings, self._clock())
+        if self._decider.is_behind:
+            self._dirty.set()
+        self._good = {each.uid: kept for each in written if (kept := self._newest(each, found, good))}
         if before is None or _content(before) != _content(found):
             self._book.publish(found.generation)
         for outcome in found.outcomes.values():
@@ -157,9 +163,17 @@ class PolicySource:
         for listener in self.listeners:
             listener()
 
-    def _newest(self, outcome: Outcome) -> LastGood | None:
-        """What is to be remembered of a resource; of one that others have seen newer, what they accepted."""
-        known = self._good.get(outcome.resource.uid)
+    def _newest(self, resource: Resource, found: Acceptance, good: Mapping[str, LastGood]) -> LastGood | None:
+        """What is to be remembered of a resource; of one that others have seen newer, what they accepted.
+
+        Args:
+            resource: as it is written.
+            found: what was decided; nothing of one that is new and waits to be read.
+            good: what that went by. Another replica may have told more since.
+        """
+        known, outcome = self._good.get(resource.uid), found.outcomes.get(resource.key)
+        if outcome is None or outcome.resource.uid != resource.uid or known is not good.get(resource.uid):
+            return known
         return known if known is not None and known.generation > outcome.resource.generation else outcome.good
 
     async def _remember(self) -> None:
@@ -168,8 +182,7 @@ class PolicySource:
             await self._to_keep.wait()
             self._to_keep.clear()
             try:
-                await self._forget_gone()
-                refused = await self._save_all()
+                refused = await self._forget_gone() + await self._save_all()
             except StoreUnavailable as error:
                 _log.error("accepted-specs-unwritable", problem=error, meaning="tried again in a moment")
                 self._to_keep.set()
@@ -178,12 +191,23 @@ class PolicySource:
                 if refused:
                     asyncio.get_running_loop().call_later(_TRY_LATER, self._to_keep.set)
 
-    async def _forget_gone(self) -> None:
+    async def _forget_gone(self) -> int:
+        """How many the API server did not let go."""
+        refused = 0
         for uid, key in list(self.written.gone.items()):
-            if not await self.written.is_there(key, uid):
-                await self._specs.forget(uid)
+            try:
+                if not await self.written.is_there(key, uid):
+                    await self._specs.forget(uid)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - as below
+                self._not_kept(uid, "/".join(key), error)
+                refused += 1
+                continue
             self.written.gone.pop(uid, None)
             self._stored.pop(uid, None)
+            self.unkept.pop(uid, None)
+        return refused
 
     async def _save_all(self) -> int:
         """How many the API server did not take; one that is too large must not keep the others from being kept."""
@@ -194,13 +218,22 @@ class PolicySource:
                 continue
             try:
                 kept = await self._specs.save(resource, good)
-            except ApiError as error:
-                _log.error("accepted-spec-not-kept", policy=resource, problem=error)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one that we stumble over must not keep the others out either
+                self._not_kept(resource.uid, resource, error)
                 refused += 1
                 continue
             self._stored[resource.uid] = kept
+            self.unkept.pop(resource.uid, None)
             self._adopt(resource.uid, kept)
         return refused
+
+    def _not_kept(self, uid: str, policy: object, error: Exception) -> None:
+        if not isinstance(error, HitlError):
+            note_defect(self._metrics, "accepted-specs", policy=policy)
+        _log.error("accepted-spec-not-kept", policy=policy, problem=error)
+        self.unkept[uid] = f"{type(error).__name__}: {error}"[:_LONGEST_WHY]
 
     async def _catch_up(self) -> None:
         """Ask what others know of the resources that are not accepted: one of them may have seen a valid generation
@@ -209,12 +242,17 @@ class PolicySource:
         while True:
             await asyncio.sleep(self._look_every)
             outcomes = self.acceptance.outcomes.values() if self.acceptance is not None else ()
-            try:
-                for uid in [each.resource.uid for each in outcomes if not each.is_accepted]:
-                    if (kept := await self._specs.read(uid)) is not None:
-                        self._adopt(uid, kept.good)
-            except HitlError as error:
-                _log.warning("accepted-specs-unreadable", problem=error)
+            for resource in [each.resource for each in outcomes if not each.is_accepted]:
+                try:
+                    kept = await self._specs.read(resource.uid, resource)
+                except HitlError as error:
+                    _log.warning("accepted-specs-unreadable", policy=resource, problem=error)
+                    break
+                except Exception:  # noqa: BLE001
+                    note_defect(self._metrics, "accepted-specs", policy=resource)
+                    continue
+                if kept is not None:
+                    self._adopt(resource.uid, kept.good)
 
     def _adopt(self, uid: str, kept: LastGood) -> None:
         """Another replica accepted a newer generation, or knew earlier that it was overtaken."""

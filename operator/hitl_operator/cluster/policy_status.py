@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from hitl.errors import ApiError, HitlError
+from hitl.errors import ApiError, HitlError, StoreUnavailable
 from hitl.kube.api import KubeAPI
 from hitl.kube.manifests import API_VERSION
 from hitl.kube.policy_conditions import PolicyCondition, ReviewersAvailable
 from hitl_operator.cluster.acceptance import Outcome
+from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.manning import Manned, Manning
 from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.policy_report import Known, is_as, status_of
@@ -107,11 +108,23 @@ class PolicyStatus:
                 await asyncio.sleep(self._look_every)
                 continue
             try:
-                await self._reports.read()
-                await self._reports.take_over({each.uid for each in self._source.written.resources.values()})
+                await self._read_reports()
                 await self.write()
             except HitlError as error:
                 _log.warning("status-unwritable", problem=error)
+            except Exception:  # noqa: BLE001 - as everywhere here: nobody's policy ends the telling of all
+                note_defect(self._metrics, "policy-status")
+
+    async def _read_reports(self) -> None:
+        try:
+            await self._reports.read()
+            await self._reports.take_over({each.uid for each in self._source.written.resources.values()})
+        except StoreUnavailable:
+            raise
+        except HitlError as error:
+            _log.warning("reports-unusable", problem=error, meaning="sidecars and usage are said as they were before")
+        except Exception:  # noqa: BLE001 - what is not counted is said as it was before
+            note_defect(self._metrics, "replica-reports")
 
     async def _keep_asking(self) -> None:
         while True:
@@ -122,9 +135,14 @@ class PolicyStatus:
                 continue
             for outcome in list(self._source.acceptance.outcomes.values()):
                 policy = outcome.entry.policy if outcome.entry is not None else None
-                if policy is not None:
+                if policy is None:
+                    continue
+                try:
                     manned = await self._manning.check(policy)
-                    self._manned[outcome.resource.uid] = policy.ref.generation, manned
+                except Exception:  # noqa: BLE001
+                    note_defect(self._metrics, "manning", policy=outcome.resource)
+                    continue
+                self._manned[outcome.resource.uid] = policy.ref.generation, manned
             self._manning.sweep()
             self._count_unmanned()
             self._news.set()
@@ -137,22 +155,30 @@ class PolicyStatus:
             resource = self._source.written.resources.get(key)
             if resource is None or resource.uid != outcome.resource.uid or not self._leads():
                 continue
-            wanted = status_of(resource, outcome, self._known(resource, outcome), self._clock())
-            if self._stands(resource, wanted):
-                continue
             try:
-                await self._apply(resource, wanted)
-            except ApiError as error:
-                if error.status != 404:
-                    _log.error("status-refused", policy=resource, problem=error)
-            self._written[resource.uid] = wanted, self._monotonic()
-            for condition in wanted["conditions"]:
-                if condition["type"] == PolicyCondition.ACCEPTED and condition["status"] == "False":
-                    self._announce(resource, condition["reason"], condition["message"])
+                await self._write_one(resource, outcome)
+            except StoreUnavailable:
+                raise
+            except Exception:  # noqa: BLE001
+                note_defect(self._metrics, "policy-status", policy=resource)
         there = {each.uid for each in self._source.written.resources.values()}
         for known in (self._written, self._usage, self._manned):
             for uid in known.keys() - there:
                 del known[uid]
+
+    async def _write_one(self, resource: Resource, outcome: Outcome) -> None:
+        wanted = status_of(resource, outcome, self._known(resource, outcome), self._clock())
+        if self._stands(resource, wanted):
+            return
+        try:
+            await self._apply(resource, wanted)
+        except ApiError as error:
+            if error.status != 404:
+                _log.error("status-refused", policy=resource, problem=error)
+        self._written[resource.uid] = wanted, self._monotonic()
+        for condition in wanted["conditions"]:
+            if condition["type"] == PolicyCondition.ACCEPTED and condition["status"] == "False":
+                self._announce(resource, condition["reason"], condition["message"])
 
     def _known(self, resource: Resource, outcome: Outcome) -> Known:
         manned = self._manned.get(resource.uid)
@@ -161,6 +187,7 @@ class PolicyStatus:
             tally=self._reports.tallies.get(resource.uid, Tally()),
             manned=manned[1] if manned is not None and manned[0] == generation else None,
             usage=self._usage_of(resource) if resource.kind != "ToolServer" else None,
+            unkept=self._source.unkept.get(resource.uid, ""),
         )
 
     def _usage_of(self, resource: Resource) -> Used:

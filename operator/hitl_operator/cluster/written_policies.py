@@ -7,13 +7,15 @@ late, and what was deleted while kopf renewed a watch is never reported by it. `
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
 from hitl.errors import ApiError, HitlError, InvalidInput
 from hitl.kube.access import Access
-from hitl.kube.api import JSON, LIST_METADATA, KubeAPI
-from hitl_operator.cluster.kopf_watch import KopfWatch
+from hitl.kube.api import LIST_METADATA, KubeAPI
+from hitl_operator.cluster.defects import note_defect
+from hitl_operator.cluster.kopf_watch import LISTED, KopfWatch
 from hitl_operator.cluster.policy_resources import (
     PLURALS,
     Key,
@@ -24,9 +26,14 @@ from hitl_operator.cluster.policy_resources import (
     reviewed_at,
 )
 from hitl_operator.logs import Log
+from hitl_operator.metrics import HubMetrics
 
 LOOK_EVERY: Final = 10.0  # seconds
-_PAGE: Final = 500
+_LOOK_SOON: Final = 2.0  # seconds, while kopf cannot be relied on
+_PAGE: Final = 500  # objects
+_FIRST_PAGE: Final = 8
+_PAGE_WEIGHT: Final = 4 << 20  # bytes of specs: a page is parsed in one piece, and everything else waits meanwhile
+_UNWEIGHED: Final = 1 << 20
 _GONE: Final = -1  # stands for the generation of what was deleted
 
 _Missed = set[tuple[Key, str, int]]
@@ -40,6 +47,8 @@ class WrittenPolicies:
     Attributes:
         resources: as they are written, by kind, namespace and name.
         gone: uids of those that were here and are no longer, with what they were called.
+        is_rewound: the server's storage went back in time, as after a restore of etcd. What is known may not be what is
+            written by the same numbers now; only `begin` ends that.
     """
 
     def __init__(
@@ -48,19 +57,28 @@ class WrittenPolicies:
         access: Access,
         on_change: Callable[[], None],
         *,
+        metrics: HubMetrics,
         look_every: float = LOOK_EVERY,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Does nothing yet; `on_change` is called after each change of a spec. InvalidInput: kopf cannot use it."""
+        """Does nothing yet; `on_change` is called after each change of a spec, and when `is_rewound` becomes true.
+
+        InvalidInput: kopf cannot use this access.
+        """
         self.resources: dict[Key, Resource] = {}
         self.gone: dict[str, Key] = {}
+        self.is_rewound = False
         self._api = api
         self._on_change = on_change
+        self._metrics = metrics
         self._look_every = look_every
         self._monotonic = monotonic
         self._kopf = KopfWatch(access, self._told)
         self._confirmed = monotonic()
         self._missed: _Missed = set()
+        self._look_soon = asyncio.Event()
+        self._newest: dict[str, int] = {}
+        self._passed_over: dict[Key, str] = {}
 
     @property
     def age(self) -> float:
@@ -68,10 +86,16 @@ class WrittenPolicies:
         return self._monotonic() - self._confirmed
 
     async def begin(self) -> None:
-        """See everything once. StoreUnavailable and ApiError as `KubeAPI`: nothing is known then."""
+        """See everything, as if nothing had ever been seen. HitlError: that cannot be done now, and nothing changes."""
         began = self._monotonic()
-        found = [resource_of(kind, each) for kind in PLURALS for each in (await self._listed(kind, JSON))[0]]
-        self.resources = {each.key: each for each in found}
+        whole = {kind: await self._whole(kind) for kind in PLURALS}
+        if self.is_rewound:
+            self._kopf.restart()
+        self.resources = {each.key: each for found, _ in whole.values() for each in found}
+        self._newest = {kind: version for kind, (_, version) in whole.items()}
+        self.gone.clear()
+        self._missed.clear()
+        self.is_rewound = False
         self._confirmed = began
 
     async def run(self) -> None:
@@ -95,9 +119,18 @@ class WrittenPolicies:
         began = self._monotonic()
         deaf = set(self._missed)
         missed: _Missed = set()
+        trouble: list[HitlError] = []
         for kind in PLURALS:
-            items, version = await self._listed(kind, LIST_METADATA)
-            missed |= await self._compare(kind, [each["metadata"] for each in items], version)
+            newest = self._newest.get(kind, 0)
+            items, version = await self._metadata(kind)
+            if version < newest:
+                self._rewound(kind, newest, version)
+            if self.is_rewound:
+                return
+            missed |= await self._compare(kind, items, version, trouble)
+            self._newest[kind] = max(version, self._newest.get(kind, 0))
+        if trouble:
+            raise trouble[0]
         self._confirmed = began
         self._missed |= missed
         if deaf & self._missed:
@@ -108,55 +141,143 @@ class WrittenPolicies:
 
     async def _look_now_and_then(self) -> None:
         while True:
-            await asyncio.sleep(self._look_every)
+            await self._rest()
             try:
                 await self.look()
             except HitlError as error:
                 _log.warning("policies-not-confirmed", age=f"{self.age:.0f}s", problem=error)
+            except Exception:  # noqa: BLE001 - what is known stays known, and gets old
+                note_defect(self._metrics, "policies-look")
 
-    async def _listed(self, kind: str, accept: str) -> tuple[list[dict[str, Any]], int]:
-        """Everything of a kind, and the version as of which that is so."""
+    async def _rest(self) -> None:
+        """Until the next look: it comes soon where kopf says so, or has ended."""
+        ends = self._monotonic() + self._look_every
+        while (left := ends - self._monotonic()) > 0 and not self._look_soon.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(_LOOK_SOON, left)):
+                    await self._look_soon.wait()
+            if not self._kopf.is_steady:
+                break
+        self._look_soon.clear()
+
+    async def _whole(self, kind: str) -> tuple[list[Resource], int]:
+        """Everything of a kind, and the version as of which that is so; pages are small where the objects are large
+        (SECURITY B5).
+        """
+        found: list[Resource] = []
+        after, limit = "", _FIRST_PAGE
+        while True:
+            page = await self._api.list_page(path_of_kind(kind), limit=limit, after=after)
+            items = [read for each in page.pop("items", None) or () if (read := self._read(kind, each)) is not None]
+            found += items
+            after = page["metadata"].get("continue", "")
+            if not after:
+                return found, int(page["metadata"]["resourceVersion"])
+            weight = sum(_UNWEIGHED if each.weight is None else each.weight for each in items)
+            limit = min(_PAGE, max(1, _PAGE_WEIGHT * len(items) // max(1, weight)))
+
+    async def _metadata(self, kind: str) -> tuple[list[dict[str, Any]], int]:
+        """The metadata of everything of a kind, and the version as of which that is so."""
         found: list[dict[str, Any]] = []
         after = ""
         while True:
-            page = await self._api.list_page(path_of_kind(kind), limit=_PAGE, after=after, accept=accept)
-            found += page.get("items") or ()
+            page = await self._api.list_page(path_of_kind(kind), limit=_PAGE, after=after, accept=LIST_METADATA)
+            found += [each["metadata"] for each in page.get("items") or ()]
             after = page["metadata"].get("continue", "")
             if not after:
                 return found, int(page["metadata"]["resourceVersion"])
 
-    async def _compare(self, kind: str, written: list[dict[str, Any]], version: int) -> _Missed:
+    def _read(self, kind: str, manifest: Mapping[str, Any]) -> Resource | None:
+        """One resource. One that cannot be read is passed over: it must not hide all the others.
+
+        InvalidInput: of a baseline, which is everybody's, and which nobody can write who has but a namespace.
+        """
+        try:
+            return resource_of(kind, manifest)
+        except InvalidInput as error:
+            metadata = manifest["metadata"]
+            key = kind, metadata.get("namespace", ""), metadata["name"]
+            if not key[1]:
+                raise
+            self._pass_over(key, error)
+            return None
+
+    def _pass_over(self, key: Key, error: InvalidInput) -> None:
+        if self._passed_over.get(key) != str(error):
+            self._passed_over[key] = str(error)
+            _log.error("policy-unreadable", policy="/".join(key), problem=error, meaning="it is passed over")
+
+    def _rewound(self, kind: str, seen: int, served: int) -> None:
+        _log.error("policies-rewound", kind=kind, seen=seen, served=served, meaning="everything is read anew")
+        self.is_rewound = True
+        self._on_change()
+
+    async def _compare(
+        self, kind: str, written: list[dict[str, Any]], version: int, trouble: list[HitlError]
+    ) -> _Missed:
+        """What kopf has not told. What keeps single resources from being looked at is added to `trouble`."""
         missed: _Missed = set()
         there: set[Key] = set()
         for metadata in written:
             key = kind, metadata.get("namespace", ""), metadata["name"]
             there.add(key)
-            known = self.resources.get(key)
-            content = metadata["uid"], int(metadata["generation"])
-            if known is not None and (known.content == content or known.version > int(metadata["resourceVersion"])):
-                self.resources[key] = replace(known, reviewed=reviewed_at(metadata))
-                continue
             try:
-                found = resource_of(kind, await self._api.get(path_of_resource(key)))
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                continue
-            self._take(found)
-            missed.add((key, found.uid, found.generation))
+                found = await self._news_of(key, metadata, version)
+            except InvalidInput as error:
+                self._pass_over(key, error)
+            except HitlError as error:
+                trouble.append(error)
+            except Exception:  # noqa: BLE001 - one resource must not hide all the others
+                note_defect(self._metrics, "policies-look", policy="/".join(key))
+            else:
+                if found is not None:
+                    missed.add((key, found.uid, found.generation))
+            if self.is_rewound:
+                return missed
         for key, known in list(self.resources.items()):
             if key[0] == kind and key not in there and known.version <= version:
                 missed.add((key, known.uid, _GONE))
                 self._remove(key, known.uid)
         return missed
 
+    async def _news_of(self, key: Key, metadata: Mapping[str, Any], version: int) -> Resource | None:
+        """A resource, where its spec is another one than is known.
+
+        Args:
+            key: what it is called.
+            metadata: as it stood at `version`.
+            version: of a list of all of its kind.
+        """
+        known, listed = self.resources.get(key), int(metadata["resourceVersion"])
+        if known is not None and known.version >= listed:
+            if listed < known.version <= version:
+                self._rewound(key[0], known.version, listed)
+            self.resources[key] = replace(known, reviewed=reviewed_at(metadata))
+            return None
+        try:
+            found = resource_of(key[0], await self._api.get(path_of_resource(key)))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+        before = self.resources.get(key)
+        self._take(found)
+        return None if before is not None and before.content == found.content else found
+
     def _told(self, kind: str, event: str, manifest: Mapping[str, Any]) -> None:
         """By kopf."""
         try:
-            resource = resource_of(kind, manifest)
+            if manifest.get("kind") == LISTED:
+                self._listed(kind, manifest["metadata"])
+            else:
+                self._changed(event, resource_of(kind, manifest))
         except InvalidInput as error:
             _log.error("policy-unreadable", problem=error)
-            return
+        except Exception:  # noqa: BLE001 - it is looked at soon
+            note_defect(self._metrics, "policies-told", kind=kind)
+            self._look_soon.set()
+
+    def _changed(self, event: str, resource: Resource) -> None:
         generation = _GONE if event == "DELETED" else resource.generation
         self._missed.discard((resource.key, resource.uid, generation))
         if event == "DELETED":
@@ -164,12 +285,22 @@ class WrittenPolicies:
         else:
             self._take(resource)
 
+    def _listed(self, kind: str, metadata: Mapping[str, Any]) -> None:
+        """Of what was there when kopf began it says the metadata alone; what is news in it is looked at."""
+        key = kind, metadata.get("namespace", ""), metadata["name"]
+        self._missed.discard((key, metadata["uid"], int(metadata["generation"])))
+        known = self.resources.get(key)
+        if known is None or known.version < int(metadata["resourceVersion"]):
+            self._look_soon.set()
+
     def _take(self, resource: Resource) -> None:
         """It stands like this; older news about it changes nothing."""
         before = self.resources.get(resource.key)
         if before is not None and before.version > resource.version:
             return
         self.resources[resource.key] = resource
+        self._newest[resource.kind] = max(resource.version, self._newest.get(resource.kind, 0))
+        self._passed_over.pop(resource.key, None)
         self.gone.pop(resource.uid, None)
         if before is not None and before.uid != resource.uid:
             self.gone[before.uid] = before.key
