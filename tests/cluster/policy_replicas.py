@@ -152,9 +152,9 @@ class Replicas:
             await replica.source.synced.wait()
         return replica
 
-    async def start_whole(self, name: str, *, leads: bool, access: Access | None = None) -> Replica:
+    async def start_whole(self, name: str, *, leads: bool, access: Access | None = None, **more: Any) -> Replica:
         """A replica that also reports, and writes status while it leads."""
-        replica = await self.start(access)
+        replica = await self.start(access, **more)
         replica.leads = leads
         namespaces = NamespaceCache(replica.api)
         replica.begin(namespaces.run())

@@ -18,6 +18,7 @@ from hitl.kube.policy_conditions import Accepted
 
 V1 = "hitl.dev/v1alpha1"
 SECONDS = 5.0  # within which what is written elsewhere has to be in force
+LOOK = 10.0  # seconds: kopf has so long to say what is written, also on a machine that others share
 BLOCKED = 1.5  # seconds; before policies were read beside the loop it was six, and a minute for sixty policies
 # As much as the compiler takes of one policy: 40 ms in 3 KB.
 SLOW = {
@@ -62,7 +63,17 @@ async def monitored() -> AsyncIterator[Monitor]:
 
 async def create(api: KubeAPI, namespace: str, name: str, spec: dict[str, Any]) -> None:
     body = {"apiVersion": V1, "kind": "AgentPolicy", "metadata": {"name": name}, "spec": spec}
-    await api.create(path_of(V1, "agentpolicies", namespace), body, deadline=60)
+
+    async def created() -> bool:
+        try:
+            await api.create(path_of(V1, "agentpolicies", namespace), body, deadline=60)
+        except ApiError as error:
+            if "failed to configure binding" not in error.message:
+                raise
+            return False  # the server has just begun to look at baselines
+        return True
+
+    await until(created)
 
 
 async def clear(api: KubeAPI, namespace: str) -> None:
@@ -82,7 +93,7 @@ async def test_B5_a_crowd_of_heavy_policies_keeps_nobody_else_waiting(
     goes on, and a replica that starts beside all of it gets ready.
     """
     quiet = Author(control_plane, a_namespace(control_plane))
-    replica = await replicas.start()
+    replica = await replicas.start(look_every=LOOK)
     crowd = {f"slow-{number:02d}": SLOW for number in range(60)} | {f"giant-{number}": GIANT for number in range(8)}
     assert len(json.dumps(GIANT)) > 1_000_000
     try:
@@ -103,7 +114,7 @@ async def test_B5_a_crowd_of_heavy_policies_keeps_nobody_else_waiting(
         assert giant is not None
         assert "at most 256 KiB are read; split it" in giant.message
         async with monitored() as monitor:
-            late = await replicas.start()
+            late = await replicas.start(look_every=LOOK)
             assert late.policies(quiet.namespace) == {"support": DENY}
             assert len(reasons(late, author.namespace)) == len(crowd)
         print(f"beside it starts another one; longest block {monitor.longest:.2f} s")  # noqa: T201 - as above
@@ -117,7 +128,7 @@ async def test_B5_a_namespace_with_too_many_is_told_so_by_name(
     control_plane: ControlPlane, replicas: Replicas, author: Author, admin: KubeAPI
 ) -> None:
     """B5: the newest are refused and say what to do; once some are removed they are in force by themselves."""
-    replica = await replicas.start_whole("leader", leads=True)
+    replica = await replicas.start_whole("leader", leads=True, look_every=LOOK)
     try:
         for number in range(0, 201, 20):
             names = [f"p-{n:03d}" for n in range(number, min(number + 20, 201))]
@@ -130,10 +141,11 @@ async def test_B5_a_namespace_with_too_many_is_told_so_by_name(
         assert outcome.reason is Accepted.EXCESSIVE
 
         async def said() -> Any:
-            return (await author.status("newest"))["conditions"].get("Accepted")
+            condition = (await author.status("newest"))["conditions"].get("Accepted", {})
+            return condition if condition.get("reason") == "Excessive" else None
 
         condition = await until(said)
-        assert (condition["status"], condition["reason"]) == ("False", "Excessive")
+        assert condition["status"] == "False"
         assert "has 202 policies and tool servers, the oldest 200 are read" in condition["message"]
         for name in ("p-000", "p-001"):
             await author.delete(name)

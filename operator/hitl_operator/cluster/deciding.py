@@ -29,6 +29,7 @@ class Decider:
         self._factors = factors
         self._readings = Readings()
         self._decided: Mapping[Key, Resource] = {}
+        self._served: dict[str, int] = {}
         self.is_behind = False
         """Whether something is written that was not read yet; then `decide` wants to be called again, after `REST`."""
 
@@ -71,10 +72,16 @@ class Decider:
             for each in written
             if not self._readings.knows(each, good.get(each.uid), counts=each.key not in excess)
         ]
+        if not unread:
+            self._served.clear()
+            return []
+        # Who was served last comes last, also where one policy takes more than a moment.
+        unread.sort(key=lambda each: self._served.get(each.namespace, 0))
         turns = list(in_turns(unread, lambda each: each.namespace))
         for number, resource in enumerate(turns):
             if number and time.monotonic() >= ends:
                 return turns[number:]
+            self._served[resource.namespace] = max(self._served.values(), default=0) + 1
             if resource.key not in excess:
                 self._readings.of(resource)
             last = good.get(resource.uid)
