@@ -55,7 +55,6 @@ class SessionTransport(Transport):
                 async with asyncio.timeout(patience):
                     headers = await self._headers(call)
                     response = await stack.enter_async_context(self._request(call, headers))
-                    stack.callback(_hang_up, response)
                     if response.status == 401:
                         self._has_newer_than(dict(headers).get("Authorization", ""))  # for the next try
                     if response.status >= 300:
@@ -105,13 +104,26 @@ class SessionTransport(Transport):
         return bytes(found)
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Ends at once what is not used again: a call that was given up, a watch.
+
+    aiohttp says goodbye over TLS and waits for the answer, which a server that hangs does not give: for half a minute
+    each of its calls would keep a socket, past the end of the loop.
+    """
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        if should_close or protocol.should_close:
+            protocol.abort()
+        super()._release(key, protocol, should_close=should_close)
+
+
 @asynccontextmanager
 async def connected(
     access: Access, *, user_agent: str, deadline: float, connections: int
 ) -> AsyncIterator[SessionTransport]:
     """A transport for as long as the block lasts. InvalidInput: the access cannot be used."""
     tls = await asyncio.to_thread(access.tls)
-    connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEP_ALIVE, socket_factory=_socket)
+    connector = _Connector(limit=connections, keepalive_timeout=_KEEP_ALIVE, socket_factory=_socket)
     async with aiohttp.ClientSession(
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
@@ -141,12 +153,6 @@ def _socket(address: Any) -> socket.socket:
         if hasattr(socket, name):  # not everywhere, and a bonus
             made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return made
-
-
-def _hang_up(response: aiohttp.ClientResponse) -> None:
-    """End the connection of an answer that would go on. Goodbyes over TLS may outlast the loop."""
-    if response.connection is not None and response.connection.transport is not None:
-        response.connection.transport.abort()
 
 
 def _words(error: Exception) -> str:
