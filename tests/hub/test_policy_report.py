@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from hitl.errors import InvalidInput
+from hitl.kube.policy_conditions import ReviewersAvailable
 from hitl.policy.parse import parse_policy
 from hitl.policy.settings import Settings
 from hitl_operator.cluster.acceptance import Readings, accept
-from hitl_operator.cluster.manning import asked_by
+from hitl_operator.cluster.manning import Manned, asked_by
 from hitl_operator.cluster.policy_report import Known, is_as, status_of
 from hitl_operator.cluster.policy_resources import Resource, resource_of
 from hitl_operator.cluster.replica_reports import (
@@ -90,6 +91,16 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
     assert conditions(valid)["Accepted"]["lastTransitionTime"] == "2026-01-01T00:00:00Z"
     invalid = resource_of("AgentPolicy", {**whole, "spec": {"rules": 1}})
     assert conditions(invalid)["Accepted"]["lastTransitionTime"] == "2026-03-01T12:00:00Z"
+
+
+def test_a_leader_that_has_not_asked_leaves_what_stands_about_reviewers() -> None:
+    """A new leader's first status is the one before, condition for condition, and so costs no write."""
+    spec = {**DENY, "review": {"every": "90d"}}
+    asked = Known(Tally(), Manned(ReviewersAvailable.UNBOUND, "No binding lets group leads approve"))
+    before = list(conditions(a_resource(spec), asked).values())
+    again = conditions(a_resource(spec, status={"conditions": before}), Known(Tally()), after=timedelta(hours=1))
+    assert list(again.values()) == before
+    assert "ReviewersAvailable" not in conditions(a_resource(spec), Known(Tally()))
 
 
 def test_a_review_is_due_from_the_last_change_or_review() -> None:

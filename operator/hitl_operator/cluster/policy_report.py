@@ -22,7 +22,7 @@ class Known:
 
     Attributes:
         tally: its sidecars; None while nobody has counted.
-        manned: whether its people may decide; None while nobody has asked.
+        manned: whether its people may decide; None while nobody has asked: what stands about it stays.
         usage: since it was created.
         unkept: why what was accepted could not be kept; empty where it was.
     """
@@ -52,9 +52,13 @@ def status_of(resource: Resource, outcome: Outcome, known: Known, now: datetime)
             findings.append(_manned(known.manned))
         if policy is not None and policy.review_every is not None:
             findings.append(_review(resource, policy.review_every, now))
+    found = {each.type: _condition(each, outcome.resource.generation, resource.status, now) for each in findings}
+    if known.manned is None and policy is not None:
+        # Whoever begins to lead has not asked yet; the condition's own generation says what it is about.
+        found[PolicyCondition.REVIEWERS_AVAILABLE] = _standing(PolicyCondition.REVIEWERS_AVAILABLE, resource.status)
     status: dict[str, Any] = {
         "observedGeneration": outcome.resource.generation,
-        "conditions": [_condition(each, outcome.resource.generation, resource.status, now) for each in findings],
+        "conditions": [found[kind] for kind in PolicyCondition if found.get(kind)],
     }
     if resource.kind != "ToolServer" and known.tally is not None:
         status["sidecars"] = _sidecars(resource, known.tally)
@@ -126,9 +130,7 @@ def _review(resource: Resource, every: int, now: datetime) -> _Finding:
 
 
 def _condition(found: _Finding, generation: int, before: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    was: Mapping[str, Any] = next(
-        (each for each in before.get("conditions") or () if each.get("type") == found.type.value), {}
-    )
+    was = _standing(found.type, before)
     since = was.get("lastTransitionTime") if was.get("status") == found.status else None
     return {
         "type": found.type.value,
@@ -138,6 +140,11 @@ def _condition(found: _Finding, generation: int, before: Mapping[str, Any], now:
         "reason": found.reason.value,
         "message": found.message,
     }
+
+
+def _standing(kind: PolicyCondition, status: Mapping[str, Any]) -> dict[str, Any]:
+    """The condition as it is written; empty where it is not."""
+    return next((each for each in status.get("conditions") or () if each.get("type") == kind.value), {})
 
 
 def _sidecars(resource: Resource, tally: Tally) -> dict[str, Any]:
