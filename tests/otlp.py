@@ -25,7 +25,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
     async def got(self, count: int) -> list[Any]:
         """So many spans, in the order in which they began."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.spans) < count:  # noqa: ASYNC110 - spans come when the exporter sends them
                 await asyncio.sleep(0.005)
         return sorted(self.spans, key=lambda span: span.start_time_unix_nano)

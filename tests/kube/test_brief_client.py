@@ -103,6 +103,6 @@ async def test_a_larger_answer_than_anybody_needs_is_refused_before_it_fills_the
     async def handler(_: web.Request) -> web.Response:
         return web.Response(body=gzip.compress(bytes(65 << 20)), headers={"Content-Encoding": "gzip"})
 
-    async with serving(handler) as access, KubeAPI.brief(access) as api:
+    async with serving(handler) as access, KubeAPI.brief(access, deadline=60) as api:
         with pytest.raises(StoreUnavailable, match="more than 64 MiB"):
             await api.get(PATH)

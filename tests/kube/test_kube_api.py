@@ -310,7 +310,7 @@ async def test_I13_of_large_objects_fewer_are_asked_for_at_once() -> None:
         limits.append(limit)
         return answer(a_page(7, *[an_object("a", 7, text="x" * (3 << 20))] * min(limit, 30)))
 
-    async with serving(handler) as access, KubeAPI.open(access) as api:
+    async with serving(handler) as access, KubeAPI.open(access, deadline=60) as api:
         page = await api.list_page(PATH, limit=500)
     assert limits == [500, 125, 31, 7]
     assert len(page["items"]) == 7

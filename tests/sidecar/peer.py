@@ -137,7 +137,7 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
             for request in self.requests.values():
                 request.refs.clear()
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    async def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
         """Wait for something the hub sees; the test fails if it never does."""
         async with asyncio.timeout(seconds):
             while not (found := condition()):

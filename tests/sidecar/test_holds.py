@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from gates import ALLOWED, PENDING, Running
+from gates import ALLOWED, EVER, PENDING, Running, answer_in_time
 from grpc import aio
 from peer import ScriptedHub, a_policy
 
@@ -168,8 +168,8 @@ async def test_I9_each_end_is_told_as_what_it_was(gate: Running, hub: ScriptedHu
 
 
 async def test_I13_a_caller_is_answered_before_its_deadline(gate: Running, hub: ScriptedHub) -> None:
-    """A deadline of one second and nobody decides: PENDING in time, not an RPC that ran out of time."""
-    answer = await gate.answer("refund", REFUND, deadline=1.0)
+    """A caller with a deadline and nobody decides: PENDING in time, not an RPC that ran out of time."""
+    answer = await answer_in_time(gate, PENDING, "refund", REFUND)
     assert (answer.outcome, answer.handle) == (PENDING, hub.only().handle)
 
 
@@ -197,7 +197,7 @@ async def test_I13_a_silent_hub_does_not_keep_a_request_alive(gate: Running, hub
 async def test_I2_a_hub_that_does_not_answer_makes_a_hold_unavailable(gate: Running, hub: ScriptedHub) -> None:
     """With the hub gone a call that needs people is UNAVAILABLE, HUB_UNREACHABLE, and is recorded as such."""
     await hub.stop()
-    answer = await gate.answer("refund", REFUND, deadline=1.0)
+    answer = await answer_in_time(gate, gate_pb2.OUTCOME_UNAVAILABLE, "refund", REFUND)
     assert (answer.outcome, answer.reason_code) == (gate_pb2.OUTCOME_UNAVAILABLE, "HUB_UNREACHABLE")
     record = gate.records()[-1]
     assert (record.decision, record.reason) == ("Unavailable", "HUB_UNREACHABLE")
@@ -213,10 +213,10 @@ async def test_agents_read_nothing_that_is_meant_for_operators(
         await hub.stop()
     else:
         hub.refusal = command
-    held = await gate.answer("refund", REFUND, deadline=1.0)
-    awaited = await gate.stub.Await(gate_pb2.AwaitRequest(handle="shop/refund-1"), timeout=20)
+    held = await answer_in_time(gate, gate_pb2.OUTCOME_UNAVAILABLE, "refund", REFUND)
+    awaited = await gate.stub.Await(gate_pb2.AwaitRequest(handle="shop/refund-1"), timeout=EVER)
     with pytest.raises(aio.AioRpcError) as cancelled:
-        await gate.stub.Cancel(gate_pb2.CancelRequest(handle="shop/refund-1"), timeout=20)
+        await gate.stub.Cancel(gate_pb2.CancelRequest(handle="shop/refund-1"), timeout=EVER)
     foreign = ("kubectl", "unix:", "UNAUTH", "UNAVAIL", "grpc", "sock", "(")
     for words in (held.message, awaited.message, cancelled.value.details()):
         assert "the hub, through which people are asked, does not" in words

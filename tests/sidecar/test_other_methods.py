@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from gates import ALLOWED, PENDING, Running
+from gates import ALLOWED, EVER, PENDING, Running
 from google.protobuf.duration_pb2 import Duration
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from peer import ScriptedHub, a_policy
@@ -25,10 +25,10 @@ async def a_request_of(gate: Running, hub: ScriptedHub) -> Any:
 async def test_await_looks_and_waits_without_releasing(gate: Running, hub: ScriptedHub) -> None:
     """PENDING at a look; APPROVED once people agreed; nothing is consumed by waiting."""
     request = await a_request_of(gate, hub)
-    look = await gate.stub.Await(gate_pb2.AwaitRequest(handle=request.handle, wait=LOOK), timeout=20)
+    look = await gate.stub.Await(gate_pb2.AwaitRequest(handle=request.handle, wait=LOOK), timeout=EVER)
     assert (look.outcome, look.checkpoint) == (PENDING, "thread-7")
     assert look.expire_time.seconds > request.created
-    waits = gate.stub.Await(gate_pb2.AwaitRequest(handle=request.handle), timeout=20)
+    waits = gate.stub.Await(gate_pb2.AwaitRequest(handle=request.handle), timeout=EVER)
     await hub.until(lambda: len(request.refs) == 3)
     request.outcome = gate_pb2.OUTCOME_APPROVED
     hub.tell(request)
@@ -41,14 +41,14 @@ async def test_await_tells_what_was_reported(gate: Running, hub: ScriptedHub) ->
     request = await a_request_of(gate, hub)
     hub.on_open = None
     hub.requests[request.handle].outcome = gate_pb2.OUTCOME_ALREADY_RELEASED
-    answer = await gate.stub.Await(gate_pb2.AwaitRequest(handle=request.handle), timeout=20)
+    answer = await gate.stub.Await(gate_pb2.AwaitRequest(handle=request.handle), timeout=EVER)
     assert answer.outcome == gate_pb2.OUTCOME_ALREADY_RELEASED
 
 
 @pytest.mark.parametrize("handle", ["", "refund-1", "shop/", "/x", "sh\u202eop/x", "a/" + "x" * 400])
 async def test_await_refuses_what_is_no_handle(gate: Running, handle: str) -> None:
     """A malformed handle is INVALID and says what a handle looks like."""
-    answer = await gate.stub.Await(gate_pb2.AwaitRequest(handle=handle), timeout=20)
+    answer = await gate.stub.Await(gate_pb2.AwaitRequest(handle=handle), timeout=EVER)
     assert answer.outcome == gate_pb2.OUTCOME_INVALID
     assert "namespace/name" in answer.message
 
@@ -57,14 +57,14 @@ async def test_I1_await_never_says_allowed(gate: Running, hub: ScriptedHub) -> N
     """A hub that answers ALLOWED to an Await is not understood: UNAVAILABLE."""
     request = await a_request_of(gate, hub)
     hub.requests[request.handle].outcome = gate_pb2.OUTCOME_ALLOWED
-    answer = await gate.stub.Await(gate_pb2.AwaitRequest(handle=request.handle), timeout=20)
+    answer = await gate.stub.Await(gate_pb2.AwaitRequest(handle=request.handle), timeout=EVER)
     assert answer.outcome == gate_pb2.OUTCOME_UNAVAILABLE
 
 
 async def test_cancel_withdraws_and_the_waiting_call_is_told(gate: Running, hub: ScriptedHub) -> None:
     """Cancel: the request ends as Withdrawn, Cancel and the waiting call both say CANCELLED."""
     call, request = await waiting(gate, hub)
-    answer = await gate.stub.Cancel(gate_pb2.CancelRequest(handle=request.handle, reason="no longer"), timeout=20)
+    answer = await gate.stub.Cancel(gate_pb2.CancelRequest(handle=request.handle, reason="no longer"), timeout=EVER)
     assert answer.outcome == gate_pb2.OUTCOME_CANCELLED == (await call).outcome
     assert [(c.reason, c.condition_reason) for c in hub.cancelled] == [("no longer", "Withdrawn")]
 
@@ -89,8 +89,8 @@ async def test_a_report_closes_the_permit_once(gate: Running, hub: ScriptedHub) 
     """The first report is recorded and told to the hub; the same again answers the same and changes nothing."""
     answer = await released(gate, hub)
     report = gate_pb2.ReportRequest(permit=answer.permit, result=gate_pb2.RESULT_SUCCEEDED, output_json=b'{"ok":1}')
-    first = await gate.stub.Report(report, timeout=20)
-    second = await gate.stub.Report(report, timeout=20)
+    first = await gate.stub.Report(report, timeout=EVER)
+    second = await gate.stub.Report(report, timeout=EVER)
     assert first == second == gate_pb2.ReportResponse()
     assert [(r.handle, r.result) for r in hub.reported] == [(answer.handle, gate_pb2.RESULT_SUCCEEDED)]
     reports = [record for record in gate.records() if record.kind is RecordKind.REPORT]
@@ -104,11 +104,11 @@ async def test_I10_a_result_is_redacted_where_the_policy_says_so(gate: Running, 
     permit = (await gate.answer("get_price")).permit
     secret = b"AKIAIOSFODNN7EXAMPLE"
     report = gate_pb2.ReportRequest(permit=permit, output_json=b'{"text":"key %s"}' % secret)
-    shown = await gate.stub.Report(report, timeout=20)
+    shown = await gate.stub.Report(report, timeout=EVER)
     assert secret not in shown.output_json
     assert b"[REDACTED:" in shown.output_json
     assert shown.findings
-    odd = await gate.stub.Report(gate_pb2.ReportRequest(permit=permit, output_json=b"key %s" % secret), timeout=20)
+    odd = await gate.stub.Report(gate_pb2.ReportRequest(permit=permit, output_json=b"key %s" % secret), timeout=EVER)
     assert not odd.HasField("output_json")
     assert odd.withheld_message
 
@@ -122,7 +122,7 @@ async def test_a_report_after_a_restart_still_redacts(gate: Running, hub: Script
     again: Running = await start()
     await again.programmed()
     report = gate_pb2.ReportRequest(permit=permit, output_json=b'{"text":"AKIAIOSFODNN7EXAMPLE"}')
-    assert b"AKIA" not in (await again.stub.Report(report, timeout=20)).output_json
+    assert b"AKIA" not in (await again.stub.Report(report, timeout=EVER)).output_json
 
 
 @pytest.mark.parametrize("permit", ["", "x", "a b.1", "../../etc.1", "é.1"])
@@ -147,7 +147,7 @@ def a_tool(name: str, **definition: Any) -> gate_pb2.ToolDefinition:
 async def test_declared_tools_are_presented_by_their_best_case(gate: Running) -> None:
     """Each tool in the order given: the least strict action any arguments could get; hidden where that is Deny."""
     tools = [a_tool(name) for name in ("get_price", "delete_item", "refund", "deploy")]
-    answer = await gate.stub.DeclareTools(gate_pb2.DeclareToolsRequest(server="shop", tools=tools), timeout=20)
+    answer = await gate.stub.DeclareTools(gate_pb2.DeclareToolsRequest(server="shop", tools=tools), timeout=EVER)
     assert [(t.name, gate_pb2.Action.Name(t.best_case), t.hidden) for t in answer.tools] == [
         ("get_price", "ACTION_ALLOW", False),
         ("delete_item", "ACTION_DENY", True),
@@ -166,7 +166,7 @@ async def test_a_rule_that_looks_at_arguments_may_go_the_agents_way(gate: Runnin
     hub.change_policy(a_policy(*rules))
     await hub.until(lambda: len(hub.acks) == 2)
     request = gate_pb2.DeclareToolsRequest(server="bank", tools=[a_tool("pay")])
-    (tool,) = (await gate.stub.DeclareTools(request, timeout=20)).tools
+    (tool,) = (await gate.stub.DeclareTools(request, timeout=EVER)).tools
     assert (tool.best_case, tool.hidden) == (gate_pb2.ACTION_ALLOW, False)
 
 
@@ -194,7 +194,7 @@ async def test_a_declared_tool_raises_its_score(gate: Running, hub: ScriptedHub)
     await hub.until(lambda: len(hub.acks) == 2)
     before = await gate.answer("update_note", dry_run=True)
     tool = a_tool("update_note", annotations={"destructiveHint": True})
-    await gate.stub.DeclareTools(gate_pb2.DeclareToolsRequest(server="shop", tools=[tool]), timeout=20)
+    await gate.stub.DeclareTools(gate_pb2.DeclareToolsRequest(server="shop", tools=[tool]), timeout=EVER)
     after = await gate.answer("update_note", dry_run=True)
     assert after.verdict.score > before.verdict.score
 
@@ -204,7 +204,7 @@ async def test_health_and_reflection_are_there(gate: Running) -> None:
     assert await gate.health() == "SERVING"
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(gate.channel)
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
-    answers = [answer async for answer in stub.ServerReflectionInfo(iter([asked]), timeout=20)]
+    answers = [answer async for answer in stub.ServerReflectionInfo(iter([asked]), timeout=EVER)]
     names = [service.name for service in answers[0].list_services_response.service]
     assert "hitl.v1.GateService" in names
 
@@ -214,5 +214,5 @@ async def test_the_hub_hears_of_a_report_even_if_the_answer_is_lost(gate: Runnin
     answer = await released(gate, hub)
     await hub.stop()
     report = gate_pb2.ReportRequest(permit=answer.permit, result=gate_pb2.RESULT_FAILED)
-    assert await gate.stub.Report(report, timeout=20) == gate_pb2.ReportResponse()
+    assert await gate.stub.Report(report, timeout=EVER) == gate_pb2.ReportResponse()
     assert [r for r in hub.reported if isinstance(r, hub_pb2.HubServiceReportRequest)] == []

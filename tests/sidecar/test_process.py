@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from gates import ALLOWED, PENDING, a_request
+from gates import ALLOWED, EVER, PENDING, a_request
 from grpc import aio
 from peer import ScriptedHub
 from test_holds import REFUND
@@ -36,7 +36,7 @@ class Process:
     async def until_said(self, pattern: str) -> re.Match[str]:
         """Read what it says on stderr until it says this."""
         assert self.child.stderr is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(EVER):
             while not (found := re.search(pattern, self.said)):
                 line = await self.child.stderr.readline()
                 assert line, f"it ended without saying {pattern!r}:\n{self.said}"
@@ -45,7 +45,7 @@ class Process:
 
     async def check(self, tool: str, arguments: Any = None, **more: Any) -> gate_pb2.CheckResponse:
         request = a_request(tool, arguments, **more)
-        answer: gate_pb2.CheckResponse = await self.stub.Check(request, timeout=20, wait_for_ready=True)
+        answer: gate_pb2.CheckResponse = await self.stub.Check(request, timeout=EVER, wait_for_ready=True)
         return answer
 
     async def end(self, number: int = signal.SIGTERM) -> int:
@@ -53,7 +53,7 @@ class Process:
         if self.child.returncode is None:
             self.child.send_signal(number)
         assert self.child.stderr is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(EVER):
             self.said += (await self.child.stderr.read()).decode()
             return await self.child.wait()
 
@@ -100,7 +100,7 @@ async def test_a_call_that_waits_at_sigterm_is_pending(launch: Callable[..., Any
     waits = asyncio.create_task(process.check("refund", REFUND))
     stream = await hub.until(lambda: hub.streams)
     await hub.until(lambda: hub.requests)
-    await asyncio.wait_for(_answered(stream[0]), 20)
+    await asyncio.wait_for(_answered(stream[0]), EVER)
     # A second call is only answered after the state of the first one was read.
     assert (await process.check("refund", {"amount": 2}, wait=0)).outcome == PENDING
     assert await process.end() == 0
@@ -155,7 +155,7 @@ async def test_E2_a_swapped_socket_ends_the_process(launch: Callable[..., Any], 
     (folder / "elsewhere.sock").touch()
     (folder / "swap").symlink_to(folder / "elsewhere.sock")
     (folder / "swap").rename(folder / "gate.sock")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(EVER):
         assert await process.child.wait() == 1
     await process.end()
     assert "was removed or replaced" in process.said
@@ -226,7 +226,7 @@ async def test_metrics_are_served_on_loopback(launch: Callable[..., Any], hub: S
 
 
 def _read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=EVER) as answer:
         return str(answer.read().decode())
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import orjson
 import pytest
-from gates import ALLOWED, PENDING, Running
+from gates import ALLOWED, EVER, PENDING, Running
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from test_holds import REFUND
 
@@ -191,7 +191,7 @@ async def test_B4_handles_do_not_cross_workloads(gate: Running, start: Callable[
         socket=folder / "other.sock", state=folder / "other", workload=f"deploy/stranger-{os.getpid()}"
     )
     await stranger.programmed()
-    seen = await stranger.stub.Await(gate_pb2.AwaitRequest(handle=held.handle), timeout=20)
+    seen = await stranger.stub.Await(gate_pb2.AwaitRequest(handle=held.handle), timeout=EVER)
     assert (seen.outcome, seen.checkpoint, list(seen.reviews)) == (gate_pb2.OUTCOME_INVALID, "", [])
     code, _ = await stranger.failing("Cancel", gate_pb2.CancelRequest(handle=held.handle))
     assert code == "NOT_FOUND"
@@ -205,8 +205,8 @@ async def test_a_report_reaches_whoever_awaits(gate: Running, real_hub: RealHub)
     await real_hub.decide(held.handle, "ana")
     permit = (await gate.answer("refund", REFUND)).permit
     report = gate_pb2.ReportRequest(permit=permit, result=gate_pb2.RESULT_FAILED)
-    await gate.stub.Report(report, timeout=20)
-    answer = await gate.stub.Await(gate_pb2.AwaitRequest(handle=held.handle), timeout=20)
+    await gate.stub.Report(report, timeout=EVER)
+    answer = await gate.stub.Await(gate_pb2.AwaitRequest(handle=held.handle), timeout=EVER)
     assert (answer.outcome, answer.reported_result) == (
         gate_pb2.OUTCOME_ALREADY_RELEASED,
         gate_pb2.RESULT_FAILED,
