@@ -94,6 +94,7 @@ class Settler:
     async def follow(self) -> None:
         """Take in what stands in the store, then everything that changes there; until cancelled."""
         watch = self._store.watch(known=self._tracker.knows)
+        told = ""
         try:
             for request in await self._store.list(pending_only=True):
                 self.observe(request)
@@ -101,10 +102,13 @@ class Settler:
             while True:
                 try:
                     async for request in watch:
+                        told = ""
                         self.observe(request)
                     return
                 except StoreUnavailable as error:
-                    _log.error("store-unavailable", problem=error)
+                    if str(error) != told:  # once for each trouble, not for each try
+                        told = str(error)
+                        _log.error("store-unavailable", problem=error)
                     await asyncio.sleep(_PAUSE)
         finally:
             self.is_following.clear()

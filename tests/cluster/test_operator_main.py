@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -17,17 +16,18 @@ from grpc import aio
 from cluster.gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
 from cluster.hubs_over_tls import Line
 from cluster.operators import Installation, Operator
+from cluster.rights import bound, rights_without
 from control_plane.certificates import Authority
 from control_plane.installing import applied
 from control_plane.running import ControlPlane
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
-from hitl.kube.shipped import DEFAULT, roles
+from hitl.kube.shipped import DEFAULT
 from hitl.policy.config import compile_config
 from hitl.v1 import hub_pb2
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -70,34 +70,6 @@ async def next_config(line: Line) -> hub_pb2.ConfigUpdate:
     return found
 
 
-def rights_without(user: str, resource: str) -> list[dict[str, Any]]:
-    """The operator's rights for another user, but for one resource of its ClusterRole."""
-    found = []
-    for role in roles():
-        name = role["metadata"]["name"]
-        if role["kind"] in ("ClusterRole", "Role") and name == "hitl-operator":
-            rules = [
-                {**rule, "resources": [each for each in rule["resources"] if each != resource]}
-                for rule in role["rules"]
-                if "resources" in rule
-            ]
-            rules = [rule for rule in rules if rule["resources"]]
-            metadata = {**role["metadata"], "name": f"test-without-{resource}"}
-            found.append({**role, "metadata": metadata, "rules": rules})
-            found.append(bound(role["kind"], metadata, f"test-without-{resource}", user))
-    return found
-
-
-def bound(kind: str, metadata: dict[str, Any], role: str, user: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": f"{kind}Binding",
-        "metadata": metadata,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-    }
-
-
 @pytest.mark.parametrize(
     ("resource", "check"),
     [("pods", "pods"), ("agentpolicies", "policies"), ("approvalrequests", "hub")],
@@ -117,6 +89,7 @@ async def test_H1_nothing_is_handed_out_before_everything_was_seen(
         return status == 503 and f"[-] {check}: " in text and seen
 
     await until(waits_for_it_alone)
+    await until(lambda: says_what_is_refused(operator, control_plane.url, resource))
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", int(operator.address.rpartition(":")[2])), timeout=EVER)
     assert (await operator.get("/healthz"))[0] == 200
@@ -127,6 +100,13 @@ async def test_H1_nothing_is_handed_out_before_everything_was_seen(
     config = await first_config(line)
     assert config.identity.namespace == installation.pods.namespace
     await line.close()
+
+
+async def says_what_is_refused(operator: Operator, server: str, resource: str) -> bool:
+    """Whether page and log name the server, what it refuses, and the next step."""
+    texts = (await operator.get("/readyz"))[1], operator.log.read_text()
+    words = (f"the API server {server} refuses: ", resource, "kubectl apply --server-side")
+    return all(word in text for text in texts for word in words)
 
 
 async def test_calls_that_need_nobody_are_served_where_votes_cannot_count(

@@ -80,6 +80,16 @@ class KubeAPI:
         async with connected(access, user_agent=user_agent, deadline=deadline) as transport:
             yield cls(transport)
 
+    @property
+    def server(self) -> str:
+        """The address of the server."""
+        return self._transport.server
+
+    @property
+    def place(self) -> str:
+        """Where it was read how to reach the server, and as whom; for messages."""
+        return self._transport.place
+
     def server_time(self) -> datetime | None:
         """What time it is for the server, by its last answer, to about a second; None before the first."""
         return self._transport.server_time()

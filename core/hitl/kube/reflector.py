@@ -38,6 +38,7 @@ class Reflector(Generic[T]):
         params: Params | None = None,
         on_change: Callable[[Key, T | None, T | None], None] | None = None,
         on_trouble: Callable[[HitlError], None] | None = None,
+        on_heard: Callable[[], None] | None = None,
         metadata_only: bool = False,
         page: int = 500,
         timeout: int = WATCH_TIMEOUT,
@@ -53,7 +54,8 @@ class Reflector(Generic[T]):
                 count. Whatever it raises counts as None and is reported, with the object's namespace and name.
             params: selectors. An object that leaves a selection counts as deleted.
             on_change: told (key, before, now) of every difference, None for not there; must not block.
-            on_trouble: told of every failure; it goes on anyway.
+            on_trouble: told of every failure; it goes on anyway. InvalidInput: one object was passed over.
+            on_heard: told whenever the server lets it read again after a failure; must not block.
             metadata_only: ask for metadata alone, which is cheaper for both sides.
             page: objects in a page, where pages are needed.
             timeout: seconds that one watch lives at most.
@@ -66,6 +68,8 @@ class Reflector(Generic[T]):
         self._params = dict(params or {})
         self._on_change = on_change
         self._on_trouble = on_trouble
+        self._on_heard = on_heard
+        self._is_deaf = False
         self._accept = (LIST_METADATA, ONE_METADATA) if metadata_only else (JSON, JSON)
         self._page = page
         self._timeout = timeout
@@ -97,10 +101,12 @@ class Reflector(Generic[T]):
                 await self._look_or_follow()
             except ApiError as error:
                 self._refused(error)
+            except InvalidInput as error:  # no credentials are to be had just now
+                self._failed(StoreUnavailable(f"{self._path}: the API server cannot be asked: {error}"))
             except HitlError as error:
-                self._report(error)
+                self._failed(error)
             except Exception as error:  # noqa: BLE001 - who rests on this mirror must not end with it
-                self._report(StoreUnavailable(f"{self._path}: cannot be followed by a defect ({_words(error)})"))
+                self._failed(StoreUnavailable(f"{self._path}: cannot be followed by a defect ({_words(error)})"))
             else:
                 continue
             await self._pauses.rest()
@@ -122,7 +128,7 @@ class Reflector(Generic[T]):
         if self._streams and not self._version and error.status in _NO_WATCH_LIST:
             self._streams = False  # an older server, no trouble
         else:
-            self._report(error)
+            self._failed(error)
 
     async def _stream(self) -> None:
         """WatchList: everything there is, the bookmark that says so, then changes on the same connection."""
@@ -137,7 +143,7 @@ class Reflector(Generic[T]):
         )
         async with aclosing(events):
             async for kind, found in events:
-                self._last_heard = self._monotonic()
+                self._heard()
                 if seen is None:
                     self._take(kind, found)
                 elif kind == "BOOKMARK":
@@ -159,7 +165,7 @@ class Reflector(Generic[T]):
             page = await self._api.list_page(
                 self._path, self._params, limit=self._page, after=after, accept=self._accept[0]
             )
-            self._last_heard = self._monotonic()
+            self._heard()
             version = version or page["metadata"]["resourceVersion"]
             for found in page.pop("items", None) or ():
                 self._put("ADDED", found, seen)
@@ -180,9 +186,9 @@ class Reflector(Generic[T]):
         )
         async with aclosing(events):
             async for kind, found in events:
-                self._last_heard = self._monotonic()
+                self._heard()
                 self._take(kind, found)
-        self._last_heard = self._monotonic()  # an orderly end is a sign of life
+        self._heard()  # an orderly end is a sign of life
 
     def _complete(self, seen: set[Key], version: str) -> None:
         """All that was there has been seen; whatever else is remembered is gone."""
@@ -226,6 +232,17 @@ class Reflector(Generic[T]):
             self._on_change(key, before, now)
         except Exception as error:  # noqa: BLE001 - as above; what is mirrored is right all the same
             self._pass_over(key, error)
+
+    def _heard(self) -> None:
+        self._last_heard = self._monotonic()
+        if self._is_deaf:
+            self._is_deaf = False
+            if self._on_heard is not None:
+                self._on_heard()
+
+    def _failed(self, error: HitlError) -> None:
+        self._is_deaf = True
+        self._report(error)
 
     def _report(self, error: HitlError) -> None:
         if self._on_trouble is not None:

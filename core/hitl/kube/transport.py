@@ -47,6 +47,16 @@ class Transport(ABC):
     def lines(self, path: str, params: Mapping[str, str], *, accept: str, idle: float) -> AsyncGenerator[bytes, None]:
         """The lines of an answer that goes on; silence for longer than `idle` seconds is StoreUnavailable."""
 
+    @property
+    def server(self) -> str:
+        """The address of the server."""
+        return self._access.server
+
+    @property
+    def place(self) -> str:
+        """As `Access.place`."""
+        return self._access.place
+
     def server_time(self) -> datetime | None:
         """What time it is for the server, by its last answer, to about a second; None before the first."""
         date, heard = self._date

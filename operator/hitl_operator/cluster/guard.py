@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -33,10 +33,12 @@ from hitl_operator.cluster.enforcement_record import (
     regained,
     rewound,
 )
+from hitl_operator.cluster.looks import Looks
 from hitl_operator.cluster.probe import Probe
-from hitl_operator.cluster.served import Guards, Served, Touched, touched
+from hitl_operator.cluster.served import Guards, Listed, Served, Touched, touched
 from hitl_operator.cluster.shared_record import SharedRecord
 from hitl_operator.cluster.sweeping import Settling, sweep, try_again
+from hitl_operator.cluster.trouble import MEND, Trouble
 from hitl_operator.logs import Log
 from hitl_operator.standing import ENFORCEMENT_LOST, Lost
 
@@ -46,7 +48,6 @@ GRACE: Final = 10.0
 _LOOK_EVERY: Final = 5.0  # seconds between two looks while nothing happens
 _LOOK_SOON: Final = 1.0  # the same while votes do not count
 _WRITE_EVERY: Final = timedelta(seconds=30)  # how old `checked` may become; a gap while nobody ran begins there
-_MEND: Final = "apply what this release ships: python -m hitl_operator.manifests | kubectl apply --server-side -f -"
 _TOO_SHORT: Final = "forged writes have been refused for too short a time"
 _UNENDED: Final = "what stands in it cannot be believed, and it could not be ended before"
 _LOST: Final = Lost(
@@ -65,6 +66,20 @@ _log = Log(__name__)
 
 Announce = Callable[[str, str], None]
 """Tells people: (EnforcementLost, EnforcementStands, RequestsQuarantined, Rewound or RewindAcknowledged; words)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """What one more look at the guards found.
+
+    Attributes:
+        before: highest versions seen before it began.
+        let_through: as `Probe.vote_refused`.
+    """
+
+    before: Mapping[str, int]
+    listed: Listed
+    let_through: str
 
 
 class Enforcement:
@@ -107,12 +122,10 @@ class Enforcement:
         self._refused_since: float | None = None
         self._let_through = ""
         self._logged = ""
-        self._unchecked = ""
+        self.trouble = Trouble(api, "enforcement-not-checked")
         self._marks_tried: Mapping[str, Mark] = {}
-        self._confirmed = self._wanted = 0
-        self._confirming: asyncio.Task[None] | None = None
-        self.confirmations = 0
-        """How often the guards were read and tried because of what people wrote."""
+        self._confirmed = 0
+        self._looks = Looks(self._read_again, self._confirm)
         self._trust_memory = True
         self._wake = asyncio.Event()
         self.is_known = asyncio.Event()
@@ -150,6 +163,11 @@ class Enforcement:
                 tasks.create_task(self._follow(kind).run())
             tasks.create_task(self._keep_looking(settling))
 
+    @property
+    def confirmations(self) -> int:
+        """How often the guards were read and tried because of what people wrote."""
+        return self._looks.begun
+
     async def vouch(self, request: ApprovalRequest) -> Lost | None:
         """As `Standing.vouch`: whether nobody could forge what is written in this picture.
 
@@ -162,11 +180,8 @@ class Enforcement:
             return _QUARANTINED
         version = int(request.version)
         while self._lost is None and self._confirmed < version:
-            self._wanted = max(self._wanted, version)
-            if self._confirming is None:
-                self._confirming = asyncio.create_task(self._confirm())
             try:
-                await asyncio.shield(self._confirming)
+                await self._looks.look(version)
             except ApiError as error:
                 raise Unavailable(ENFORCEMENT_LOST, f"the admission policies cannot be read: {error}") from error
         return self._lost
@@ -222,7 +237,7 @@ class Enforcement:
         else:
             why = broken or let_through or self._let_through
             self._set(_LOST, why or _TOO_SHORT, settling, left=0 if why else waits)
-        self._unchecked = ""
+        self.trouble.over()
         self.is_known.set()
 
     async def _tried(self, served: Served) -> str:
@@ -252,28 +267,28 @@ class Enforcement:
         self._trust_memory = True
         return regained(record, served.marks, self._clock(), clean=swept.clean, quarantined=swept.quarantined)
 
-    async def _confirm(self) -> None:
+    async def _read_again(self) -> _Again:
         """Read the guards once more and try them, for all who wait.
 
         They are untouched and a forged vote is refused: nobody could forge what was seen so far. A server that was
         started anew without admission policies has them stored as they were, so only a trial tells. What such a server
         lets in between two trials, before it is started anew with them, nothing tells.
         """
-        try:
-            target = self._wanted
-            self.confirmations += 1
-            before = self._highest.before()
-            listed, let_through = await asyncio.gather(self._guards.list(), self._probe.vote_refused())
-            self._let_through = self._let_through or let_through
-            if back := self._highest.take(before, listed.versions):
-                self._back, self._confirmed = back, 0
-            if back is None and not self._let_through and listed.untouched_since(self._record.marks):
-                self._confirmed = max(self._confirmed, target)
-            else:
-                self._lost = _LOST
-                self._wake.set()
-        finally:
-            self._confirming = None
+        before = self._highest.before()
+        listed, let_through = await asyncio.gather(self._guards.list(), self._probe.vote_refused())
+        return _Again(before, listed, let_through)
+
+    def _confirm(self, again: _Again, covers: int) -> None:
+        """Confirm what was written up to version `covers`, unless this look, or one before it, found a gap."""
+        self._let_through = self._let_through or again.let_through
+        back = self._highest.take(again.before, again.listed.versions)
+        if back is not None:
+            self._back, self._confirmed = back, 0
+        if back is not None or self._let_through or not again.listed.untouched_since(self._record.marks):
+            self._lost = self._lost or _LOST
+            self._wake.set()
+        elif self._lost is None:
+            self._confirmed = max(self._confirmed, covers)
 
     async def _keep_looking(self, settling: Settling) -> None:
         while True:
@@ -290,11 +305,9 @@ class Enforcement:
 
     def _trouble(self, error: HitlError, settling: Settling) -> None:
         """It could not be told. What stood stands until it can: each vote asks for a look of its own."""
-        if str(error) != self._unchecked:
-            self._unchecked = str(error)
-            _log.error("enforcement-not-checked", problem=error)
+        self.trouble.tell(error)
         if not isinstance(error, StoreUnavailable):
-            self._set(_LOST, str(error), settling)
+            self._set(_LOST, self.trouble.why, settling)
             self.is_known.set()  # it answered, and not in a way that votes could rest on
 
     def _set(self, now: Lost | None, why: str, settling: Settling, *, left: float = 0) -> None:
@@ -322,7 +335,7 @@ class Enforcement:
             self._announce("RewindAcknowledged", after.acknowledgement)
         if before.stands and not after.stands:
             self._metrics.gaps.inc()
-            self._announce("EnforcementLost", f"{after.gaps[-1].why}; {_MEND}")
+            self._announce("EnforcementLost", f"{after.gaps[-1].why}; {MEND}")
         if left := after.quarantined - before.quarantined:
             self._announce(
                 "RequestsQuarantined",

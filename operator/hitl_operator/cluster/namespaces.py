@@ -9,6 +9,7 @@ from hitl.errors import HitlError, InvalidInput
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
+from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.logs import Log
 
 INJECTION: Final = "hitl.dev/injection"
@@ -44,12 +45,14 @@ class NamespaceCache:
 
     def __init__(self, api: KubeAPI) -> None:
         self.listeners: list[Callable[[str], None]] = []
+        self.trouble = Trouble(api, "namespaces-not-followed", meaning="what was known of them is gone by")
         self._reflector: Reflector[Namespace] = Reflector(
             api,
             path_of("v1", "namespaces"),
             keep=_slim,
             on_change=self._changed,
-            on_trouble=_report,
+            on_trouble=self._report,
+            on_heard=self.trouble.over,
             metadata_only=True,
         )
 
@@ -80,12 +83,11 @@ class NamespaceCache:
         for listener in self.listeners:
             listener(key[1])
 
-
-def _report(trouble: HitlError) -> None:
-    if isinstance(trouble, InvalidInput):
-        _log.error("namespace-passed-over", problem=trouble, meaning="its pods get no config")
-    else:
-        _log.warning("namespaces-not-followed", problem=trouble)
+    def _report(self, trouble: HitlError) -> None:
+        if isinstance(trouble, InvalidInput):
+            _log.error("namespace-passed-over", problem=trouble, meaning="its pods get no config")
+        else:
+            self.trouble.tell(trouble)
 
 
 def _slim(found: Mapping[str, Any]) -> Namespace:

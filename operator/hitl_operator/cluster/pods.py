@@ -16,6 +16,7 @@ from hitl.errors import HitlError, InvalidInput
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
+from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.cluster.workloads import workload_of
 from hitl_operator.logs import Log
 
@@ -60,13 +61,15 @@ class PodCache:
 
     def __init__(self, api: KubeAPI) -> None:
         self.listeners: list[Callable[[str, str], None]] = []
+        self.trouble = Trouble(api, "pods-not-followed", meaning="what was known of them is gone by")
         self._reflector: Reflector[Pod] = Reflector(
             api,
             path_of("v1", "pods"),
             keep=slim,
             params={"labelSelector": f"{GATED}=true"},
             on_change=self._changed,
-            on_trouble=_report,
+            on_trouble=self._report,
+            on_heard=self.trouble.over,
         )
 
     def __len__(self) -> int:
@@ -89,12 +92,11 @@ class PodCache:
         for listener in self.listeners:
             listener(*key)
 
-
-def _report(trouble: HitlError) -> None:
-    if isinstance(trouble, InvalidInput):
-        _log.error("pod-passed-over", problem=trouble, meaning="it counts as not gated, and gets no config")
-    else:
-        _log.warning("pods-not-followed", problem=trouble)
+    def _report(self, trouble: HitlError) -> None:
+        if isinstance(trouble, InvalidInput):
+            _log.error("pod-passed-over", problem=trouble, meaning="it counts as not gated, and gets no config")
+        else:
+            self.trouble.tell(trouble)
 
 
 def slim(found: Mapping[str, Any]) -> Pod:

@@ -21,6 +21,7 @@ from hitl_operator.cluster.accepted_specs import AcceptedSpecs
 from hitl_operator.cluster.deciding import REST, Decider
 from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.policy_resources import Resource
+from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.cluster.written_policies import LOOK_EVERY, WrittenPolicies
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
@@ -69,6 +70,8 @@ class PolicySource:
         self.written = WrittenPolicies(
             api, access, self._dirty.set, metrics=metrics, look_every=look_every, monotonic=monotonic
         )
+        self._api = api
+        self._trouble = Trouble(api, "policies-unreadable")
         self._book = book
         self._specs = specs
         self._settings = settings
@@ -80,6 +83,11 @@ class PolicySource:
         self._good: dict[str, LastGood] = {}
         self._stored: dict[str, LastGood] = {}
         self._to_keep = asyncio.Event()
+
+    @property
+    def trouble(self) -> str:
+        """What keeps policies from being read, or from being compared with what is written; empty where nothing."""
+        return self._trouble.why or self.written.trouble.why
 
     def use_settings(self, settings: Settings) -> None:
         """The operator's settings are these now; they travel with the config."""
@@ -98,20 +106,19 @@ class PolicySource:
 
     async def _begin(self, meaning: str) -> None:
         """See everything, as if nothing had ever been seen, and put it in force; `meaning`: of that this takes time."""
-        told = ""
+        self._trouble = Trouble(self._api, "policies-unreadable", meaning=meaning)
         while True:
             try:
                 await self.written.begin()
                 kept = await self._specs.read_all({each.uid: each for each in self.written.resources.values()})
             except HitlError as error:
-                if str(error) != told:
-                    told = str(error)
-                    _log.error("policies-unreadable", problem=error, meaning=meaning)
+                self._trouble.tell(error)
             except Exception:  # noqa: BLE001 - nothing is in force that was not seen whole; it may be mended meanwhile
                 note_defect(self._metrics, "policies-begin")
             else:
                 break
             await asyncio.sleep(_TRY_AGAIN)
+        self._trouble.over()
         self._decider = Decider(self._factors)
         self.unkept.clear()
         self._good = {uid: stored.good for uid, stored in kept.items()}

@@ -45,6 +45,7 @@ from hitl_operator.cluster.root_key import RootKey
 from hitl_operator.cluster.settings_file import SettingsFile
 from hitl_operator.cluster.tls import STRANGERS, ServingCertificate
 from hitl_operator.cluster.tokens import TokenAuthenticator
+from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.heads import AuditHeads
 from hitl_operator.hub import Hub
 from hitl_operator.keys import Keyring
@@ -117,6 +118,7 @@ class Replica:
         # No archive exists yet that could say of a request that it has it, so nothing is ever deleted.
         self._cleanup = Cleanup(api, NoArchive(), leads=lambda: self._lease.is_held, registry=registry, clock=_now)
         self._root_key = RootKey(api, namespace, on_change=self._rekey)
+        self._requests = Trouble(api, "requests-unreadable", meaning="nothing is served until they are read")
         self._hub: Hub | None = None
         self._server: HubServer | None = None
         self._starting = "it was just started"
@@ -143,9 +145,18 @@ class Replica:
 
     def remarks(self) -> dict[str, str]:
         """What `/readyz` says beside: it takes nothing from being ready, but somebody should look at it."""
-        remarks = {}
+        troubles = {
+            "pods": self._pods.trouble.why,
+            "namespaces": self._namespaces.trouble.why,
+            "policies": self._policies.trouble,
+            "admission policies": self._enforcement.trouble.why,
+            "root key": self._root_key.trouble.why,
+            "requests": self._requests.why,
+        }
+        remarks = {f"no news of {what}": why for what, why in troubles.items() if why}
         if (lost := self._enforcement.lost) is not None:
-            remarks["enforcement"] = f"{lost.reason_code}: no vote counts and nothing new is held; see the log for why"
+            why = self._enforcement.why or "see the log for why"
+            remarks["enforcement"] = f"{lost.reason_code}: no vote counts and nothing new is held; {why}"
         return remarks
 
     @property
@@ -244,28 +255,26 @@ class Replica:
         return hub
 
     async def _keyring(self) -> Keyring:
-        told = ""
+        trouble = Trouble(self._api, "root-key-unavailable")
         while True:
             try:
-                return await self._root_key.open()
+                keyring = await self._root_key.open()
             except (ApiError, StoreUnavailable) as error:
-                self._starting = f"the root key cannot be had: {error}"
-                if self._starting != told:
-                    told = self._starting
-                    _log.error("root-key-unavailable", problem=error)
+                trouble.tell(error)
+                self._starting = f"the root key cannot be had: {trouble.why}"
+            else:
+                trouble.over()
+                return keyring
             await asyncio.sleep(_AGAIN)
 
     async def _follow_requests(self, hub: Hub) -> None:
         """Let the hub follow its store; where that cannot even be listed, try again."""
-        told = ""
         while True:
             try:
                 await hub.run()
             except* HitlError as problems:
-                why = str(problems.exceptions[0])
-                if why != told:
-                    told = why
-                    _log.error("requests-unreadable", problem=why, meaning="nothing is served until they are read")
+                if isinstance(error := problems.exceptions[0], HitlError):
+                    self._requests.tell(error)
             await asyncio.sleep(_AGAIN)
 
     async def _serve(self, hub: Hub) -> None:
@@ -292,6 +301,8 @@ class Replica:
             await self._server.tell_health()
             hub.update_gauges()
             self._flush(hub)
+            if hub.settler.is_following.is_set():
+                self._requests.over()
             await asyncio.sleep(_TICK)
 
     def _rekey(self, keyring: Keyring) -> None:

@@ -14,6 +14,7 @@ from hitl.errors import ApiError, Unavailable
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
+from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.keys import Keyring
 from hitl_operator.logs import Log
 
@@ -39,13 +40,15 @@ class RootKey:
         self._found: tuple[bytes, int] | None = None
         path = path_of("v1", "secrets", namespace)
         only = {"fieldSelector": f"metadata.name={NAME}"}
+        self.trouble = Trouble(api, "root-key-not-followed", meaning="the one that was read before stays in use")
         self._reflector: Reflector[bool] = Reflector(
             api,
             path,
             keep=self._take,
             params=only,
             on_change=self._changed,
-            on_trouble=lambda error: _log.warning("root-key-not-followed", problem=error),
+            on_trouble=self.trouble.tell,
+            on_heard=self.trouble.over,
         )
 
     async def open(self) -> Keyring:

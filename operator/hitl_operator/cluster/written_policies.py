@@ -25,6 +25,7 @@ from hitl_operator.cluster.policy_resources import (
     resource_of,
     reviewed_at,
 )
+from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
 
@@ -49,6 +50,7 @@ class WrittenPolicies:
         gone: uids of those that were here and are no longer, with what they were called.
         is_rewound: the server's storage went back in time, as after a restore of etcd. What is known may not be what is
             written by the same numbers now; only `begin` ends that.
+        trouble: what keeps this from being compared with what is written.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class WrittenPolicies:
         self.resources: dict[Key, Resource] = {}
         self.gone: dict[str, Key] = {}
         self.is_rewound = False
+        self.trouble = Trouble(api, "policies-not-confirmed", meaning="what was read before stays in force")
         self._api = api
         self._on_change = on_change
         self._metrics = metrics
@@ -144,8 +147,9 @@ class WrittenPolicies:
             await self._rest()
             try:
                 await self.look()
+                self.trouble.over()
             except HitlError as error:
-                _log.warning("policies-not-confirmed", age=f"{self.age:.0f}s", problem=error)
+                self.trouble.tell(error)
             except Exception:  # noqa: BLE001 - what is known stays known, and gets old
                 note_defect(self._metrics, "policies-look")
 

@@ -64,7 +64,12 @@ class Feed:
                 if error.status == 410:
                     self._is_behind = True
                 else:
-                    await self._put(StoreUnavailable(f"{self._path} cannot be watched: {error}"))
+                    said = f"{error.status} {error}; see the caller's credentials and roles"
+                    await self._put(
+                        StoreUnavailable(
+                            f"the API server {self._api.server} does not let {self._path} be watched: {said}"
+                        )
+                    )
             except HitlError as error:
                 failures = 1 if self._version != began else failures + 1
                 if failures > 1:  # the first is a connection that was cut; nobody need hear of it

@@ -1,0 +1,100 @@
+"""An operator that the API server does not know: what it says of that, how often, and that it goes on by itself."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.gated_pods import Pods, let_nodes_make_tokens, node_access, until
+from cluster.operators import Installation
+from control_plane.running import ControlPlane
+from hitl.errors import ApiError, StoreUnavailable
+from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl.kube.shipped import DEFAULT
+from hitl_operator.cluster.trouble import Trouble
+
+pytestmark = pytest.mark.timeout(240)
+
+REFUSED = ("pods-not-followed", "namespaces-not-followed", "root-key-unavailable", "policies-unreadable")
+
+
+@pytest.fixture
+async def installation(
+    tmp_path: Path, control_plane: ControlPlane, namespace: str, admin: KubeAPI, as_user: Callable[..., Access]
+) -> AsyncIterator[Installation]:
+    """No replica yet."""
+    let_nodes_make_tokens(control_plane)
+    async with KubeAPI.open(node_access(as_user)) as node:
+        installation = Installation(Pods(control_plane, namespace, admin, node), tmp_path)
+        yield installation
+        await installation.close()
+
+
+async def test_a_refused_token_is_named_once_and_a_good_one_needs_no_restart(
+    installation: Installation, control_plane: ControlPlane, admin: KubeAPI, tmp_path: Path
+) -> None:
+    """401: page and log name the server, the refusal and where the token is from, once; then it becomes ready."""
+    token = tmp_path / "token"
+    token.write_text("nonsense")
+    config = yaml.safe_load(control_plane.admin.read_text())
+    config["users"][0]["user"] = {"tokenFile": str(token)}
+    kubeconfig = tmp_path / "operator.kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    operator = await installation.operator("a").start("--kubeconfig", str(kubeconfig))
+    words = f"the API server {control_plane.url} does not accept the operator's credentials (401 Unauthorized)"
+    step = f"renew the token or certificate of {kubeconfig}"
+
+    async def says_so() -> bool:
+        status, page = await operator.get("/readyz")
+        remarks = [line for line in page.splitlines() if line.startswith("[!] no news of ")]
+        return status == 503 and len(remarks) >= 3 and all(words in each and step in each for each in remarks)
+
+    await until(says_so)
+    await until(lambda: all(f"{event} " in operator.log.read_text() for event in REFUSED))
+    token.write_text(await a_token(admin))
+    await operator.ready()
+    log = operator.log.read_text()
+    refusals = [line for line in log.splitlines() if "401" in line]
+    assert sorted(line.split(" ")[2] for line in refusals) == sorted(REFUSED)
+    assert all(" ERROR " in line and words in line and step in line for line in refusals)
+    await until(lambda: ended(operator.log.read_text()) >= set(REFUSED))
+    assert "no news of" not in (await operator.get("/readyz"))[1]
+
+
+async def test_trouble_is_told_once_for_every_change(admin: KubeAPI, caplog: pytest.LogCaptureFixture) -> None:
+    """The same failure again says nothing; another one, and the same one after it worked, does."""
+    caplog.set_level("INFO")
+    trouble = Trouble(admin, "pods-not-followed")
+    refused, away = ApiError(403, "Forbidden", "pods is forbidden"), StoreUnavailable("it is away")
+    for error in (refused, refused, away, away):
+        trouble.tell(error)
+    assert trouble.why == "it is away"
+    trouble.over()
+    trouble.over()
+    assert trouble.why == ""
+    trouble.tell(refused)
+    assert [line.split(" ")[0] for line in caplog.messages] == [
+        "pods-not-followed",
+        "pods-not-followed",
+        "works-again",
+        "pods-not-followed",
+    ]
+
+
+async def a_token(admin: KubeAPI) -> str:
+    """One that the operator's ServiceAccount has from the API server."""
+    account = {"metadata": {"name": DEFAULT.service_account}}
+    path = path_of("v1", "serviceaccounts", DEFAULT.namespace, DEFAULT.service_account)
+    await admin.apply(path, {"apiVersion": "v1", "kind": "ServiceAccount", **account}, field_manager="test")
+    path = path_of("v1", "serviceaccounts", DEFAULT.namespace, DEFAULT.service_account, "token")
+    made = await admin.create(path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
+    return str(made["status"]["token"])
+
+
+def ended(log: str) -> set[str]:
+    """What works again."""
+    return set(re.findall(r"works-again after=(\S+)", log))
