@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.homes import AHome
+from hitl_cli import deciding, notes
 from hitl_cli.processes import Programs
 
 
@@ -17,6 +18,19 @@ def home() -> Iterator[AHome]:
     path = Path(tempfile.mkdtemp(prefix="hitl-cli-", dir="/tmp"))
     yield AHome(path)
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a control plane runs, decisions made in this process are followed until it has looked at them.
+
+    Where others want the machine, too, that may take it longer than the two seconds after which people are told to
+    look again later; what they are told then is tried where none runs.
+    """
+    if {"decided_home", "dev"} & set(request.fixturenames):
+        monkeypatch.setattr(deciding, "PATIENCE", 60.0)
+        monkeypatch.setattr(deciding, "_PATIENCE_EDITED", 60.0)
+        monkeypatch.setattr(notes, "PATIENCE", 60.0)
 
 
 @pytest.fixture(scope="module")

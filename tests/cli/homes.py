@@ -247,7 +247,7 @@ class AHome:
             capture_output=True,
             text=True,
             env=self._environment(columns, environment),
-            timeout=60,
+            timeout=120,
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)

@@ -13,7 +13,7 @@ from hitl.errors import InvalidDecision
 from hitl.policy.verdicts import Requirement
 from hitl_cli.edit import patch_of
 
-LONGEST_WAIT = 20.0  # seconds until the control plane has looked at a vote
+LONGEST_WAIT = 60.0  # seconds until the control plane has looked at a vote
 
 TWO = (Requirement("lead", any_of=("support-leads",)), Requirement("manager", any_of=("managers",)))
 
@@ -21,7 +21,7 @@ TWO = (Requirement("lead", any_of=("support-leads",)), Requirement("manager", an
 def test_an_approval_is_recorded_signed_and_told(decided_home: AHome) -> None:
     """First line on stdout, the rest on stderr; the stored vote is signed and verified, the request Approved."""
     decided_home.request("plain-1")
-    done = decided_home.process("approve", "plain-1", "--as", "ana")
+    done = decided_home.hitl("approve", "plain-1", "--as", "ana")
     assert (done.code, done.out) == (0, "approvalrequest.hitl.dev/plain-1 approved\n")
     assert "refund 150.00 EUR to customer C-20817 · digest 5f1c2ab9 · approved, not yet picked up by" in done.err
     request = decided_home.now_is("plain-1")
@@ -33,7 +33,7 @@ def test_an_approval_is_recorded_signed_and_told(decided_home: AHome) -> None:
 def test_D3_an_edit_shows_what_it_changes(decided_home: AHome) -> None:
     """D3: the patch is recorded with the approval, and the reviewer sees the difference."""
     decided_home.request("edit-1")
-    done = decided_home.process("approve", "edit-1", "--as", "ana", "--edit", "amount=12000")
+    done = decided_home.hitl("approve", "edit-1", "--as", "ana", "--edit", "amount=12000")
     assert (done.code, done.out) == (0, "approvalrequest.hitl.dev/edit-1 approved with changes\n")
     assert done.err.splitlines()[:2] == ["  - amount   15000", "  + amount   12000"]
     assert decided_home.now_is("edit-1").status.decisions[0].arguments_patch == {"amount": 12000}
@@ -87,13 +87,13 @@ def test_an_edit_that_cannot_be_is_refused_before_the_vote(
 def test_two_people_are_needed_and_said(decided_home: AHome) -> None:
     """MultiFactor: the first approval is recorded and exits 5 with what is missing; the second decides."""
     decided_home.request("two-1", a_spec(tier="multi-factor", requirements=TWO))
-    first = decided_home.process("approve", "two-1", "--as", "ana", "--reason", "CHG-4411")
+    first = decided_home.hitl("approve", "two-1", "--as", "ana", "--reason", "CHG-4411")
     assert first.code == 5
     assert first.out == "approvalrequest.hitl.dev/two-1 approval recorded, not yet decisive (1 of 2)\n"
     assert first.err.splitlines()[0].startswith("  lead      ana approved ")
     assert first.err.splitlines()[0].endswith('("CHG-4411")')
     assert first.err.splitlines()[1] == "  manager   1 of group managers"
-    second = decided_home.process("approve", "two-1", "--as", "bo", "--reason", "agreed")
+    second = decided_home.hitl("approve", "two-1", "--as", "bo", "--reason", "agreed")
     assert (second.code, second.out) == (0, "approvalrequest.hitl.dev/two-1 approved\n")
 
 
@@ -132,7 +132,7 @@ def test_an_edit_of_a_call_that_needs_two_makes_way_for_a_new_one(decided_home: 
 def test_a_denial_is_told_with_what_the_agent_reads(decided_home: AHome) -> None:
     """First line on stdout; the reason as the agent will read it on stderr; the category is stored."""
     decided_home.request("no-1")
-    done = decided_home.process(
+    done = decided_home.hitl(
         "deny", "no-1", "--as", "ana", "--category", "missing-context", "--reason", "was refunded yesterday, see R-5512"
     )
     assert (done.code, done.out) == (0, "approvalrequest.hitl.dev/no-1 denied\n")
@@ -177,7 +177,7 @@ def mails(decided_home: AHome, request: pytest.FixtureRequest) -> list[str]:
 
 def test_D4_a_group_is_approved_except_what_is_new(decided_home: AHome, mails: list[str]) -> None:
     """D4: one line each; an item with a new argument is never taken along; the worst exit code wins."""
-    done = decided_home.process("approve", mails[0], "--item", ",".join(mails), "--as", "ana")
+    done = decided_home.hitl("approve", mails[0], "--item", ",".join(mails), "--as", "ana")
     assert done.code == 1
     assert done.lines == [
         f"approvalrequest.hitl.dev/{mails[0]} approved",
@@ -402,6 +402,7 @@ def test_a_vote_that_does_not_count_is_called_so_and_its_key_is_named(decided_ho
     give_up = time.monotonic() + LONGEST_WAIT
     while not decided_home.now_is("refused-1").status.verified:
         assert time.monotonic() < give_up
+        time.sleep(0.02)
     key = decided_home.path / "people" / "cleo.key"
     hers = key.read_bytes()
     key.write_bytes((decided_home.path / "people" / "ana.key").read_bytes())
@@ -418,7 +419,7 @@ def test_a_vote_that_does_not_count_is_called_so_and_its_key_is_named(decided_ho
 
 def test_list_does_not_say_that_a_vote_which_does_not_count_was_given(decided_home: AHome) -> None:
     """Where the hub refused the vote, the footer says so, and why."""
-    request = decided_home.request("refused-2", a_spec(timeout=20), age=1, namespace="apart")
+    request = decided_home.request("refused-2", a_spec(timeout=120), age=1, namespace="apart")
     vote = Decision("cleo", DecisionKind.APPROVED, request.spec.digest, request.uid, groups=("support-leads",))
     decided_home.decide(request, vote)
     assert decided_home.hitl("approve", "refused-2", "--as", "cleo").code == 4

@@ -9,7 +9,7 @@ from hitl.approvals.keys import TELLING, request_name, tells
 SHOWN, OTHER = "payout-6987hhy5x7", "payout-w82gjasne1"
 MILLION = '{"amount":1000000}'
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 def test_G1_a_name_tells_by_its_random_part_alone() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from cli.homes import HITL, AHome, Done
 
 # Real processes: where one hangs, the test says so instead of waiting with it.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 POLICY = """\
 apiVersion: hitl.dev/v1alpha1
@@ -27,6 +28,7 @@ spec:
   - {name: refunds, action: Confirm, tools: [shop/refund], summary: "refund {args.amount}"}
   - {name: payouts, action: Confirm, tools: [shop/payout], summary: "payout {args.amount}"}
   - {name: quick, action: Confirm, tools: [shop/quick], timeout: 1s}
+  approval: {holdBudget: 3m}
 """
 
 
@@ -61,7 +63,7 @@ class Dev:
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(30)
+            self.process.wait(90)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.log.close()
@@ -93,7 +95,7 @@ def test_it_says_where_the_gate_is_and_what_to_type(dev: Dev) -> None:
         (["crm/get_customer"], "ALLOWED", 0),
         (["crm/delete_customer"], "DENIED", 4),
         (["shop/refund", '{"amount": 1}'], "PENDING", 5),
-        (["shop/quick", "--wait", "20s"], "EXPIRED", 3),
+        (["shop/quick", "--wait", "50s"], "EXPIRED", 3),
         (["shop/refund", '{"amount": 1, "amount": 2}'], "INVALID", 2),
         (["shop/refund", "[]"], "INVALID", 2),
     ],
@@ -111,12 +113,12 @@ def test_I9_a_call_by_hand_says_its_outcome_by_word_and_code(
 def test_an_approved_call_is_released_to_the_one_that_waits(dev: Dev) -> None:
     """The agent waits, ana approves: approve says released, the call ends ALLOWED, history says consumed."""
     answer: list[Done] = []
-    words = ("dev", "call", "shop/refund", '{"amount": 7500}', "--wait", "30s", "--call-id", "c-1")
+    words = ("dev", "call", "shop/refund", '{"amount": 7500}', "--wait", "100s", "--call-id", "c-1")
     caller = threading.Thread(target=lambda: answer.append(dev.home.process(*words)))
     caller.start()
     name = waiting(dev, "refund 7500")
-    done = dev.home.process("approve", name, "--as", "ana")
-    caller.join(60)
+    done = dev.home.hitl("approve", name, "--as", "ana")
+    caller.join(120)
     assert (done.code, done.out) == (0, f"approvalrequest.hitl.dev/{name} approved\n")
     assert "released to " in done.err
     assert (answer[0].code, answer[0].out.split()[0]) == (0, "ALLOWED")
@@ -128,12 +130,12 @@ def test_an_approved_call_is_released_to_the_one_that_waits(dev: Dev) -> None:
 def test_I7_an_edited_call_is_released_with_the_new_digest(dev: Dev) -> None:
     """I7: the digest that was released replaces the one that was asked, and the agent gets the new arguments."""
     answer: list[Done] = []
-    words = ("dev", "call", "shop/refund", '{"amount": 9900}', "--wait", "30s")
+    words = ("dev", "call", "shop/refund", '{"amount": 9900}', "--wait", "100s")
     caller = threading.Thread(target=lambda: answer.append(dev.home.process(*words)))
     caller.start()
     name = waiting(dev, "refund 9900")
-    done = dev.home.process("approve", name, "--as", "ana", "--edit", "amount=5")
-    caller.join(60)
+    done = dev.home.hitl("approve", name, "--as", "ana", "--edit", "amount=5")
+    caller.join(120)
     request = dev.home.now_is(name)
     new, old = request.status.consumed_digest[:8], request.spec.digest[:8]
     assert new != old
@@ -175,7 +177,7 @@ def test_a_signal_ends_both_children(number: signal.Signals) -> None:
     running = Dev(path)
     children = running.children()
     running.process.send_signal(number)
-    assert running.process.wait(30) == 0
+    assert running.process.wait(90) == 0
     assert len(children) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
     assert "stopping; what waits stays in the home" in running.said()
@@ -189,7 +191,7 @@ def test_a_child_that_ends_takes_the_other_with_it() -> None:
     running = Dev(path)
     hub, sidecar = running.children()
     os.kill(sidecar, signal.SIGKILL)
-    assert running.process.wait(30) == 1
+    assert running.process.wait(90) == 1
     assert not Path(f"/proc/{hub}").exists()
     said = running.said()
     assert "error: the sidecar ended (exit code -9)" in said
@@ -237,10 +239,12 @@ def test_a_wait_that_is_no_duration_is_a_usage_error(home: AHome) -> None:
 
 def waiting(dev: Dev, summary: str) -> str:
     """The name of the request with this summary, once it is there."""
-    for _ in range(1000):
+    give_up = time.monotonic() + 90
+    while time.monotonic() < give_up:
         for item in dev.home.hitl("list", "-o", "json").document["items"]:
             if item["spec"]["summary"] == summary:
                 return str(item["metadata"]["name"])
+        time.sleep(0.02)
     pytest.fail(f"no request for {summary!r} appeared")
 
 
@@ -260,5 +264,5 @@ def test_a_watched_list_shows_what_comes(dev: Dev) -> None:
         assert any("payout 42" in each for each in watching.stdout)
     finally:
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(20) == 130
+        assert watching.wait(90) == 130
         watching.stdout.close()

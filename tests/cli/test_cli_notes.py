@@ -13,10 +13,10 @@ LEADS = (Requirement("reviewer", any_of=("support-leads",), origin=ORIGIN),)
 def test_a_request_gets_more_time(decided_home: AHome) -> None:
     """Minutes, or a duration: it ends so much later, and the new end is said."""
     decided_home.request("longer-1", a_spec())
-    done = decided_home.process("extend", "longer-1", "30", "--as", "ana", "--reason", "asking the customer")
+    done = decided_home.hitl("extend", "longer-1", "30", "--as", "ana", "--reason", "asking the customer")
     assert (done.code, done.out) == (0, "approvalrequest.hitl.dev/longer-1 extended\n"), done.err
     assert "it now expires in 43m" in done.err
-    again = decided_home.process("extend", "longer-1", "1h", "--as", "ana")
+    again = decided_home.hitl("extend", "longer-1", "1h", "--as", "ana")
     assert "it now expires in 103m" in again.err or "it now expires in 1h43m" in again.err
     notes = [(each.reviewer, each.n, each.type, each.minutes) for each in decided_home.now_is("longer-1").status.notes]
     assert notes == [("ana", 1, NoteType.EXTEND, 30), ("ana", 2, NoteType.EXTEND, 60)]
@@ -25,10 +25,10 @@ def test_a_request_gets_more_time(decided_home: AHome) -> None:
 def test_more_people_may_decide_after_an_escalation(decided_home: AHome) -> None:
     """The policy's next step is taken now, and its groups are named."""
     decided_home.request("more-1", a_spec(escalation=(EscalationStep(600, ("managers",), ORIGIN),), requirements=LEADS))
-    done = decided_home.process("escalate", "more-1", "--as", "ana")
+    done = decided_home.hitl("escalate", "more-1", "--as", "ana")
     assert (done.code, done.out) == (0, "approvalrequest.hitl.dev/more-1 escalated\n"), done.err
     assert "people of support-leads, managers may decide it" in done.err
-    assert decided_home.process("approve", "more-1", "--as", "bo").code in (0, 5)
+    assert decided_home.hitl("approve", "more-1", "--as", "bo").code in (0, 5)
 
 
 def test_without_a_control_plane_the_note_is_recorded_and_not_called_heeded(home: AHome) -> None:

@@ -129,7 +129,7 @@ def test_activity_follows_what_is_written_next(busy: AHome) -> None:
         assert following.stdout.readline().endswith("written later\n")
     finally:
         following.send_signal(signal.SIGINT)
-        assert following.wait(20) == 130
+        assert following.wait(90) == 130
         following.stdout.close()
 
 

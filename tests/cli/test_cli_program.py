@@ -136,17 +136,34 @@ def test_every_command_that_help_names_can_be_loaded() -> None:
 
 
 def test_starting_does_not_pay_for_what_is_not_used(home: AHome) -> None:
-    """`hitl list` off a terminal loads neither gRPC nor cryptography, YAML, CEL or rich's console."""
+    """`hitl list` loads neither gRPC nor cryptography, YAML, CEL, nor of rich more than how wide letters are."""
     home.request("one-1")
     program = (
         "import sys, hitl_cli.main as m\n"
         "assert m.run(['list']) == 0\n"
-        "heavy = {'grpc', 'cryptography', 'yaml', 'cel_expr_python', 'rich.console', 'google.protobuf'}\n"
+        "heavy = {'grpc', 'cryptography', 'yaml', 'cel_expr_python', 'rich.console', 'rich.text', 'google.protobuf'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     env = {**os.environ, "HITL_HOME": str(home.path)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import hitl_cli.main as m; m.run(['--version'])",
+        "import hitl_cli.completion as c; print(c.suggestions([], 'sh'))",
+    ],
+    ids=["--version", "a command's name"],
+)
+def test_who_asks_nobody_loads_nothing_to_ask_with(program: str) -> None:
+    """A version and the name of a command need no cluster, so neither an event loop nor TLS nor YAML."""
+    program += "; import sys; print(sorted({'asyncio', 'ssl', 'yaml', 'rich.text', 're2'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, last = done.stdout.splitlines()
+    assert first
+    assert last == "[]"
 
 
 def test_the_kubectl_plugin_is_always_about_a_cluster(home: AHome) -> None:

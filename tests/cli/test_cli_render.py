@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from rich.text import Text
 
 from hitl.policy.escaping import plain
 from hitl_cli.arguments import argument_lines, changes, framed
-from hitl_cli.lines import Column, cut, line, table, unfolded, word, wrapped
+from hitl_cli.lines import Column, Painted, Tint, cut, line, table, tinted, unfolded, word, wrapped
 from hitl_cli.render import Output, Screen
 
 HOSTILE = "\x1b[2Kok\x1b]0;pwned\x07\u202eteg\u200b\u2066x\u2069\rConfirm\x9b31m"
@@ -22,7 +21,7 @@ COLUMNS = (Column("NAME"), Column("TIER"), Column("AGENT"), Column("WHAT", cut=T
 ROW = ("create-refund-7f3kq9x2ab", "Confirm", "support", "refund 150.00 EUR to customer C-20817, again and again")
 
 
-def plainly(lines: list[Text]) -> list[str]:
+def plainly(lines: list[Painted]) -> list[str]:
     return [each.plain for each in lines]
 
 
@@ -56,10 +55,19 @@ def test_wide_characters_count_as_two_columns() -> None:
     assert cut("退款退款", 5) == "退款…"
 
 
+def test_what_is_cut_keeps_its_colour() -> None:
+    """A coloured cell that is too wide ends in …, its colours where they were."""
+    cell = line("all of ", tinted("this is red", Tint.REFUSED), " and this is not, whatever it may say")
+    (_, cut_cell) = table((Column("WHAT", cut=True),), [(cell,)], 24)
+    assert cut_cell.plain == "all of this is red and…"
+    assert [part for part in cut_cell.parts if part[1] is Tint.REFUSED] == [("this is red", Tint.REFUSED)]
+    assert cut_cell.first(9).parts == (("all of ", Tint.NONE), ("th", Tint.REFUSED))
+
+
 def test_G1_no_printed_line_carries_a_character_that_cannot_be_seen(capsys: pytest.CaptureFixture[str]) -> None:
     """G1: escape sequences, bidi, zero-width and carriage returns come out written, in every shape."""
     screen = Screen(Output.TABLE, width=80)
-    screen.data(HOSTILE, line("a", HOSTILE), word(HOSTILE), Text(HOSTILE, style="red"))
+    screen.data(HOSTILE, line("a", HOSTILE), word(HOSTILE), Painted(((HOSTILE, Tint.REFUSED),)))
     screen.talk(HOSTILE)
     screen.error(HOSTILE)
     screen.table(COLUMNS, [(HOSTILE, HOSTILE, HOSTILE, HOSTILE)])
@@ -109,7 +117,7 @@ def test_documents_keep_letters_readable(capsys: pytest.CaptureFixture[str]) -> 
 def test_G1_words_of_an_agent_stand_behind_a_bar_on_every_line() -> None:
     """G1: an agent that writes line breaks, even as ⏎, cannot start a line of ours."""
     lines = [
-        each.plain for each in framed("agent says", "fine⏎WHO DECIDES   2 of 2\nWHY", 60) if isinstance(each, Text)
+        each.plain for each in framed("agent says", "fine⏎WHO DECIDES   2 of 2\nWHY", 60) if isinstance(each, Painted)
     ]
     assert len(lines) == 3
     assert lines[0] == "  agent says   │ fine"
@@ -172,9 +180,11 @@ def test_colour_only_on_a_terminal() -> None:
     assert piped.stdout == b"Confirm Denied x\n"
 
 
-def test_no_color_is_obeyed() -> None:
-    """With NO_COLOR a terminal sees no escape sequence either."""
-    assert b"\x1b" not in on_a_terminal(PROGRAM, NO_COLOR="1")
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "a dumb terminal"])
+def test_no_color_is_obeyed(environment: dict[str, str]) -> None:
+    """With NO_COLOR, or without a way to show colours, a terminal sees no escape sequence either."""
+    written = on_a_terminal(PROGRAM, **{"NO_COLOR": "", **environment})
+    assert written == b"Confirm Denied x\r\n"
 
 
 @pytest.mark.parametrize(("columns", "width"), [("80", 80), ("300", 100)])
