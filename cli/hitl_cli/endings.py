@@ -63,9 +63,16 @@ def _expiry(request: ApprovalRequest, now: datetime) -> str:
 
 
 def deciders(request: ApprovalRequest, kind: DecisionKind) -> list[Decision]:
-    """Decisions of one kind that count, oldest first: those the hub refused are left out."""
-    refused = {each.reviewer for each in request.status.verified if each.refused and not each.note}
-    return [each for each in request.status.decisions if each.decision is kind and each.reviewer not in refused]
+    """Decisions of one kind that count or may yet, oldest first.
+
+    Left out are those that the hub refused, and those that cannot be read whole until the hub has judged them.
+    """
+    votes = [entry for entry in request.status.verified if not entry.note]
+    refused = {entry.reviewer for entry in votes if entry.refused}
+    not_yet = {each.reviewer for each in request.status.decisions if each.unreadable} - {e.reviewer for e in votes}
+    return [
+        each for each in request.status.decisions if each.decision is kind and each.reviewer not in refused | not_yet
+    ]
 
 
 def refused_edit(request: ApprovalRequest) -> str:
