@@ -104,7 +104,7 @@ class SessionTransport(Transport):
         return bytes(found)
 
 
-class _Connector(aiohttp.TCPConnector):
+class Connector(aiohttp.TCPConnector):
     """Ends at once what is not used again: a call that was given up, a watch.
 
     aiohttp says goodbye over TLS and waits for the answer, which a server that hangs does not give: for half a minute
@@ -123,7 +123,7 @@ async def connected(
 ) -> AsyncIterator[SessionTransport]:
     """A transport for as long as the block lasts. InvalidInput: the access cannot be used."""
     tls = await asyncio.to_thread(access.tls)
-    connector = _Connector(limit=connections, keepalive_timeout=_KEEP_ALIVE, socket_factory=_socket)
+    connector = Connector(limit=connections, keepalive_timeout=_KEEP_ALIVE, socket_factory=_socket)
     async with aiohttp.ClientSession(
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),

@@ -24,6 +24,7 @@ from hitl.kube.access import Access
 from hitl.kube.api import LIST_METADATA
 from hitl.kube.manifests import API_VERSION
 from hitl.kube.parsing import shallow
+from hitl.kube.sessions import Connector
 from hitl_operator.cluster.policy_resources import KINDS
 from hitl_operator.logs import Log
 
@@ -114,6 +115,7 @@ class KopfWatch:
                     loop.call_soon_threadsafe(_settle, ended, problem or "by itself")
 
         async def serve() -> None:
+            asyncio.get_running_loop().set_exception_handler(_note)
             task = asyncio.current_task()
             assert task is not None, "this is one"
             inner.append((asyncio.get_running_loop(), task))
@@ -244,13 +246,19 @@ async def _session(access: Access) -> aiohttp.ClientSession:
     headers: CIMultiDict[str] = CIMultiDict(access.impersonate.headers() if access.impersonate else [])
     headers["User-Agent"] = "hitl-operator/kopf"
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=tls if tls is not None else False),
+        connector=Connector(limit=0, ssl=tls if tls is not None else False),
         headers=headers,
         middlewares=[authorise],
         proxy=access.proxy or None,
         cookie_jar=aiohttp.DummyCookieJar(),
         response_class=_Answer,
     )
+
+
+def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """One line instead of a trace: kopf's callbacks stumble over themselves where one of its watches ends for good."""
+    error = context.get("exception")
+    _log.warning("kopf", says=context.get("message"), problem=f"{type(error).__name__}: {error}" if error else "")
 
 
 class _Adopted(logging.Handler):

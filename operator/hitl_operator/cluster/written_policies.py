@@ -9,32 +9,29 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from hitl.errors import ApiError, HitlError, InvalidInput
 from hitl.kube.access import Access
-from hitl.kube.api import LIST_METADATA, KubeAPI
+from hitl.kube.api import KubeAPI
 from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.kopf_watch import LISTED, KopfWatch
 from hitl_operator.cluster.policy_resources import (
     PLURALS,
     Key,
     Resource,
-    path_of_kind,
     path_of_resource,
     resource_of,
     reviewed_at,
 )
+from hitl_operator.cluster.served_kinds import NotServed, metadata_of, must_be_served, whole_of
 from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
 
 LOOK_EVERY: Final = 10.0  # seconds
 _LOOK_SOON: Final = 2.0  # seconds, while kopf cannot be relied on
-_PAGE: Final = 500  # objects
-_FIRST_PAGE: Final = 8
-_PAGE_WEIGHT: Final = 4 << 20  # bytes of specs: a page is parsed in one piece, and everything else waits meanwhile
-_UNWEIGHED: Final = 1 << 20
 _GONE: Final = -1  # stands for the generation of what was deleted
 
 _Missed = set[tuple[Key, str, int]]
@@ -82,6 +79,9 @@ class WrittenPolicies:
         self._look_soon = asyncio.Event()
         self._newest: dict[str, int] = {}
         self._passed_over: dict[Key, str] = {}
+        self._deleted: dict[Key, str] = {}
+        self._deletion_told = asyncio.Event()
+        self._unserved: set[str] = set()
 
     @property
     def age(self) -> float:
@@ -91,7 +91,9 @@ class WrittenPolicies:
     async def begin(self) -> None:
         """See everything, as if nothing had ever been seen. HitlError: that cannot be done now, and nothing changes."""
         began = self._monotonic()
-        whole = {kind: await self._whole(kind) for kind in PLURALS}
+        whole = {kind: await whole_of(self._api, kind, partial(self._read, kind)) for kind in PLURALS}
+        for kind in PLURALS:
+            await must_be_served(self._api, kind)
         if self.is_rewound:
             self._kopf.restart()
         self.resources = {each.key: each for found, _ in whole.values() for each in found}
@@ -106,6 +108,7 @@ class WrittenPolicies:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._kopf.run())
             tasks.create_task(self._look_now_and_then())
+            tasks.create_task(self._take_away())
 
     async def is_there(self, key: Key, uid: str) -> bool:
         """What the API server itself says: this mirror may be old. Raises as `KubeAPI`."""
@@ -123,15 +126,24 @@ class WrittenPolicies:
         deaf = set(self._missed)
         missed: _Missed = set()
         trouble: list[HitlError] = []
+        unserved: set[str] = set()
         for kind in PLURALS:
             newest = self._newest.get(kind, 0)
-            items, version = await self._metadata(kind)
+            try:
+                items, version = await metadata_of(self._api, kind)
+            except NotServed as error:
+                trouble.append(error)
+                unserved.add(kind)
+                continue
             if version < newest:
                 self._rewound(kind, newest, version)
             if self.is_rewound:
                 return
             missed |= await self._compare(kind, items, version, trouble)
             self._newest[kind] = max(version, self._newest.get(kind, 0))
+        if unserved != self._unserved:
+            self._unserved = unserved
+            self._kopf.restart()  # it neither goes on where one kind goes, nor notices that it comes back
         if trouble:
             raise trouble[0]
         self._confirmed = began
@@ -153,6 +165,23 @@ class WrittenPolicies:
             except Exception:  # noqa: BLE001 - what is known stays known, and gets old
                 note_defect(self._metrics, "policies-look")
 
+    async def _take_away(self) -> None:
+        """Believe kopf that something was deleted, unless it went with its CRD."""
+        while True:
+            await self._deletion_told.wait()
+            self._deletion_told.clear()
+            deleted, self._deleted = self._deleted, {}
+            for kind in {kind for kind, _, _ in deleted}:
+                try:
+                    await must_be_served(self._api, kind)
+                except HitlError as error:
+                    self.trouble.tell(error)
+                    self._look_soon.set()  # which tells it again, or takes them away
+                    continue
+                for key, uid in deleted.items():
+                    if key[0] == kind:
+                        self._remove(key, uid)
+
     async def _rest(self) -> None:
         """Until the next look: it comes soon where kopf says so, or has ended."""
         ends = self._monotonic() + self._look_every
@@ -163,33 +192,6 @@ class WrittenPolicies:
             if not self._kopf.is_steady:
                 break
         self._look_soon.clear()
-
-    async def _whole(self, kind: str) -> tuple[list[Resource], int]:
-        """Everything of a kind, and the version as of which that is so; pages are small where the objects are large
-        (SECURITY B5).
-        """
-        found: list[Resource] = []
-        after, limit = "", _FIRST_PAGE
-        while True:
-            page = await self._api.list_page(path_of_kind(kind), limit=limit, after=after)
-            items = [read for each in page.pop("items", None) or () if (read := self._read(kind, each)) is not None]
-            found += items
-            after = page["metadata"].get("continue", "")
-            if not after:
-                return found, int(page["metadata"]["resourceVersion"])
-            weight = sum(_UNWEIGHED if each.weight is None else each.weight for each in items)
-            limit = min(_PAGE, max(1, _PAGE_WEIGHT * len(items) // max(1, weight)))
-
-    async def _metadata(self, kind: str) -> tuple[list[dict[str, Any]], int]:
-        """The metadata of everything of a kind, and the version as of which that is so."""
-        found: list[dict[str, Any]] = []
-        after = ""
-        while True:
-            page = await self._api.list_page(path_of_kind(kind), limit=_PAGE, after=after, accept=LIST_METADATA)
-            found += [each["metadata"] for each in page.get("items") or ()]
-            after = page["metadata"].get("continue", "")
-            if not after:
-                return found, int(page["metadata"]["resourceVersion"])
 
     def _read(self, kind: str, manifest: Mapping[str, Any]) -> Resource | None:
         """One resource. One that cannot be read is passed over: it must not hide all the others.
@@ -238,10 +240,20 @@ class WrittenPolicies:
                     missed.add((key, found.uid, found.generation))
             if self.is_rewound:
                 return missed
-        for key, known in list(self.resources.items()):
-            if key[0] == kind and key not in there and known.version <= version:
-                missed.add((key, known.uid, _GONE))
-                self._remove(key, known.uid)
+        gone = [
+            known
+            for key, known in self.resources.items()
+            if key[0] == kind and key not in there and known.version <= version
+        ]
+        if gone:
+            try:
+                await must_be_served(self._api, kind)
+            except HitlError as error:
+                trouble.append(error)
+                return missed
+        for known in gone:
+            missed.add((known.key, known.uid, _GONE))
+            self._remove(known.key, known.uid)
         return missed
 
     async def _news_of(self, key: Key, metadata: Mapping[str, Any], version: int) -> Resource | None:
@@ -285,7 +297,8 @@ class WrittenPolicies:
         generation = _GONE if event == "DELETED" else resource.generation
         self._missed.discard((resource.key, resource.uid, generation))
         if event == "DELETED":
-            self._remove(resource.key, resource.uid)
+            self._deleted[resource.key] = resource.uid
+            self._deletion_told.set()
         else:
             self._take(resource)
 
