@@ -5,6 +5,7 @@ Nothing that is enforced rests on a status: it is for the people who wrote the p
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +15,7 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.manifests import API_VERSION
 from hitl.kube.policy_conditions import PolicyCondition, ReviewersAvailable
 from hitl_operator.cluster.acceptance import Outcome
+from hitl_operator.cluster.crowding import in_turns
 from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.manning import Manned, Manning
 from hitl_operator.cluster.namespaces import NamespaceCache
@@ -32,6 +34,8 @@ _LOOK_EVERY: Final = 2.0  # seconds between two looks at what replicas report
 _USAGE_EVERY: Final = 60.0  # seconds for which the usage in a status stays as it is
 _ASK_EVERY: Final = 60.0  # seconds between two rounds of questions about reviewers
 _SETTLES: Final = 5.0  # seconds after a write in which the status that is read may still be the one before
+_ROUND: Final = 2.0  # seconds of writing, after which it is looked again at what is to be written
+_WAITS: Final = 30.0  # seconds for which a namespace waits of whose policy the API server did not take a status
 
 Announce = Callable[[Resource, str, str], None]
 
@@ -84,6 +88,8 @@ class PolicyStatus:
         self._usage: dict[str, tuple[Used, float]] = {}
         self._written: dict[str, tuple[Mapping[str, Any], float]] = {}
         self._unmanned: set[str] = set()
+        self._unanswered: Counter[str] = Counter()
+        self._waits: dict[str, float] = {}
         self._news = asyncio.Event()
         self._unasked = asyncio.Event()
         source.listeners.append(self._notice)
@@ -148,21 +154,43 @@ class PolicyStatus:
             self._news.set()
 
     async def write(self) -> None:
-        """Every status that is not as it should be. StoreUnavailable: the API server did not answer."""
+        """For a moment, every status that is not as it should be, in turns of the namespaces: neither how many policies
+        somebody has, nor that a status of one is more than the API server writes in time, keeps others from being told
+        what became of theirs (SECURITY B5).
+
+        StoreUnavailable: the API server answered neither for one namespace nor for another.
+        """
         acceptance = self._source.acceptance
         assert acceptance is not None, "it has been seen"
-        for key, outcome in acceptance.outcomes.items():
-            resource = self._source.written.resources.get(key)
+        began = self._monotonic()
+        # Within a namespace comes last what was not answered most often.
+        outcomes = sorted(acceptance.outcomes.values(), key=lambda each: self._unanswered[each.resource.uid])
+        silent: set[str] = set()
+        self._waits = {namespace: ends for namespace, ends in self._waits.items() if ends > began}
+        for outcome in in_turns(outcomes, lambda each: each.resource.namespace):
+            resource = self._source.written.resources.get(outcome.resource.key)
             if resource is None or resource.uid != outcome.resource.uid or not self._leads():
                 continue
+            namespace = resource.namespace
+            if namespace in self._waits:
+                continue
+            if self._monotonic() > began + _ROUND:
+                self._news.set()
+                break
             try:
                 await self._write_one(resource, outcome)
-            except StoreUnavailable:
-                raise
+            except StoreUnavailable as error:
+                if silent - {namespace}:
+                    self._waits.clear()  # it is the server
+                    raise
+                _log.warning("status-unwritable", policy=resource, problem=error, meaning="others come first")
+                silent.add(namespace)
+                self._unanswered[resource.uid] += 1
+                self._waits[namespace] = self._monotonic() + _WAITS
             except Exception:  # noqa: BLE001
                 note_defect(self._metrics, "policy-status", policy=resource)
         there = {each.uid for each in self._source.written.resources.values()}
-        for known in (self._written, self._usage, self._manned):
+        for known in (self._written, self._usage, self._manned, self._unanswered):
             for uid in known.keys() - there:
                 del known[uid]
 
@@ -232,6 +260,8 @@ class PolicyStatus:
         """Somebody else leads: what he writes is his, and so are the numbers."""
         self._written.clear()
         self._usage.clear()
+        self._unanswered.clear()
+        self._waits.clear()
         for policy in self._unmanned:
             self._metrics.unmanned.remove(policy)
         self._unmanned = set()
