@@ -54,7 +54,7 @@ def namespace(control_plane: ControlPlane) -> str:
 @pytest.fixture
 async def admin(control_plane: ControlPlane) -> AsyncIterator[KubeAPI]:
     """An open KubeAPI of a user in system:masters."""
-    async with KubeAPI.open(Access.from_kubeconfig(control_plane.admin)) as api:
+    async with KubeAPI.open(Access.from_kubeconfig(control_plane.admin), deadline=30) as api:
         yield api
 
 

@@ -215,7 +215,8 @@ class Installation:
                 "rules": [
                     {"action": "Allow", "tools": ["stripe/get_*"]},
                     {"action": "Confirm", "tools": ["stripe/*"], "reviewers": ["support"]},
-                ]
+                ],
+                "approval": {"holdBudget": "10m"},  # who waits does so to its own deadline, however long a test takes
             },
         }
         await asyncio.to_thread(applied, self.pods.plane, binding, policy)

@@ -27,7 +27,7 @@ from hitl.policy.verdicts import Requirement, SecondFactor
 from stores.asking import a_spec
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster-full")]
-PROVIDER_READ = 60.0  # seconds within which the API server has fetched the provider's keys
+PROVIDER_READ = 120.0  # seconds within which the API server has fetched the provider's keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ async def test_D5_kubectl_hitl_approves_with_what_the_login_carries(
         env={**os.environ, "PATH": programs, "KUBECONFIG": str(town.kubeconfig(login(town, *amr)))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == code, done.stdout + done.stderr
     stored = (await town.court.look(request_of))["status"].get("decisions", [])

@@ -47,7 +47,7 @@ def test_what_a_killed_process_started_ends_too(tmp_path: Path, number: signal.S
         pids = [int(word) for word in starter.stdout.readline().split()]
         assert [lives(pid) for pid in pids] == [True, True]
         starter.send_signal(number)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while any(lives(pid) for pid in pids) and time.monotonic() < until:
         time.sleep(0.02)
     assert [lives(pid) for pid in pids] == [False, False]

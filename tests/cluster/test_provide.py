@@ -171,13 +171,13 @@ def test_of_two_at_once_one_builds_and_the_other_waits(place: Place) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         thread = threading.Thread(target=second)
         thread.start()
-        assert waits.wait(10)
+        assert waits.wait(60)
         # What the holder of the lock does meanwhile.
         for name in NAMES:
             executable(place.folder / name)
         sizes = {name: (place.folder / name).stat().st_size for name in NAMES}
         (place.folder / "sizes.json").write_text(json.dumps(sizes))
-    thread.join(10)
+    thread.join(60)
     assert place.said == ["somebody else is getting it, waiting"]
     assert late.asked == []
     assert results[0].etcd == place.folder / "etcd"
@@ -222,7 +222,7 @@ def test_a_build_that_is_stopped_says_so(tmp_path: Path) -> None:
             assert stderr.readline() == "control plane: somebody else is getting it, waiting\n"
             waiting.send_signal(signal.SIGINT)
             said = stderr.read()
-        assert waiting.wait(20) == 130
+        assert waiting.wait(90) == 130
     assert said.startswith("control plane: stopped; ")
     assert "Traceback" not in said
 
@@ -235,7 +235,7 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env={"PATH": "/nowhere", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -248,7 +248,7 @@ def test_without_go_and_without_a_wheel_make_test_fails_and_says_so(tmp_path: Pa
         env={"HITL_CACHE": str(tmp_path), "PATH": "/nowhere", "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert tried.returncode == 1
@@ -281,7 +281,7 @@ def test_a_go_that_fails_shows_the_end_of_what_it_said(tmp_path: Path, monkeypat
     executable(tmp_path / "bin" / "go", program)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     with pytest.raises(WayFailed, match=rf"go build in {tmp_path} failed:\n    disk full"):
-        Go(tmp_path, "1.26.0", print).run("build", folder=tmp_path, seconds=10)
+        Go(tmp_path, "1.26.0", print).run("build", folder=tmp_path, seconds=60)
 
 
 def test_versions_stand_in_go_mod_alone() -> None:

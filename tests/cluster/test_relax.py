@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from cluster.authoring import AUTHOR, RELAXER, a_policy, access_of, authors_of
 from cluster_fixtures import a_namespace
-from control_plane.installing import applied
+from control_plane.installing import ACTING, applied
 from control_plane.running import ControlPlane
 from hitl.errors import ApiError
 from hitl.kube.access import Access
@@ -397,8 +398,9 @@ async def test_A7_what_the_baseline_forbids_is_refused_to_everybody(
 
 async def until(api: KubeAPI, namespace: str, *, refuses: bool) -> None:
     """The API server learns within seconds that there is a baseline which forbids Monitor, or none any more."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(ACTING):
         while True:
+            await asyncio.sleep(0.02)
             try:
                 await api.create(policies(namespace), a_policy({"mode": "Monitor"}, "tried"), dry_run=True)
             except ApiError:
@@ -416,7 +418,7 @@ async def test_A7_the_end_of_a_namespace_takes_its_policies_along(full_control_p
         await admin.create(policies(namespace), a_policy({"mode": "Monitor"}))
         await admin.create(servers(namespace), a_policy({"trusted": True}, "s", "ToolServer"))
         await admin.delete(path_of("v1", "namespaces", None, namespace))
-    ended = full_control_plane.kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=90s", timeout=100)
+    ended = full_control_plane.kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=180s", timeout=200)
     assert ended.returncode == 0, ended.stderr
 
 
@@ -487,15 +489,27 @@ def _everywhere(
         kind | {"kind": "ClusterRole", "rules": [rule]},
         kind | {"kind": "ClusterRoleBinding", "roleRef": ref, "subjects": subjects},
     )
+    for user in users:
+        may(plane, user, "update", resources[0], "-A")
+
+
+def may(plane: ControlPlane, user: str, *wish: str) -> None:
+    """Returns when the API server goes by a binding, which it does a moment after it was stored."""
+    until = time.monotonic() + ACTING
+    while (said := plane.kubectl("auth", "can-i", *wish, f"--as={user}")).stdout != "yes\n":
+        assert time.monotonic() < until, f"{user} may not {' '.join(wish)}: {said.stdout}{said.stderr}"
 
 
 def test_A7_no_role_of_kubernetes_but_cluster_admin_relaxes(control_plane: ControlPlane) -> None:
     """Roles edit and admin of a namespace give nothing here; the shipped role gives exactly the verb."""
     namespace = a_namespace(control_plane)
-    for role in ("edit", "admin", "hitl-policy-author", "hitl-reviewer", "hitl-policy-relaxer"):
+    roles = ("edit", "admin", "hitl-policy-author", "hitl-reviewer", "hitl-policy-relaxer")
+    for role in roles:
         bound = control_plane.kubectl(
             "create", "rolebinding", role, f"--clusterrole={role}", f"--user=u-{role}", "-n", namespace
         )
         assert bound.returncode == 0, bound.stderr
+    may(control_plane, f"u-{roles[-1]}", "relax", "agentpolicies", "-n", namespace)  # bindings are taken up in order
+    for role in roles:
         asked = control_plane.kubectl("auth", "can-i", "relax", "agentpolicies", "-n", namespace, f"--as=u-{role}")
         assert (role, asked.stdout) == (role, "yes\n" if role == "hitl-policy-relaxer" else "no\n")

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from cluster.gated_pods import until
 from control_plane.installing import applied, until_policies_act
 from control_plane.running import ControlPlane
 from hitl.errors import ApiError
@@ -57,11 +58,21 @@ async def toys(control_plane: ControlPlane, namespace: str, admin: KubeAPI) -> A
     applied(control_plane, CRD)
     established = control_plane.kubectl("wait", "--for=condition=Established", "crd/toys.toys.example", "--timeout=60s")
     assert established.returncode == 0, established.stderr
-    applied(control_plane, a_toy("old", wheel=1) | {"metadata": {"name": "old", "namespace": namespace}})
+    await until(lambda: _made(admin, path))  # an established kind may be served a moment later
     applied(control_plane, *strict_fields(CRD))
     until_policies_act(control_plane)
     yield path
     control_plane.kubectl("delete", "-f", "-", stdin=_as_list())
+
+
+async def _made(admin: KubeAPI, path: str) -> bool:
+    try:
+        await admin.create(path, a_toy("old", wheel=1))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
 
 
 def _as_list() -> str:

@@ -14,7 +14,7 @@ from hitl.approvals.requests import State
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def test_I6_the_replica_that_holds_the_call_is_killed_while_it_waits(
     await replicas[0].end(signal.SIGKILL)
     await installation.approve(request)
     assert await waiting == "ALLOWED"
-    assert await sidecar.check("toolu_1") == "ALREADY_RELEASED"
+    assert await sidecar.insist("toolu_1") == "ALREADY_RELEASED"
     assert sidecar.ran == ["toolu_1"]
     await installation.state(request, State.CONSUMED)
 
@@ -83,7 +83,7 @@ async def test_I6_a_frozen_replica_is_noticed_and_left(installation: Installatio
     await installation.approve(request)
     assert await waiting == "ALLOWED"
     replicas[0].send(signal.SIGCONT)
-    assert await sidecar.check("toolu_3") == "ALREADY_RELEASED"
+    assert await sidecar.insist("toolu_3") == "ALREADY_RELEASED"
     assert sidecar.ran == ["toolu_3"]
 
 
@@ -133,7 +133,8 @@ async def test_I6_an_api_server_that_stands_still_loses_no_hold(
 
 
 async def _nobody_leads(*operators: Operator) -> bool:
-    return not await _someone_leads(*operators)
+    """Each says so; one that says nothing in time may well lead."""
+    return all(["hitl_leader 0.0" in (await each.get("/metrics"))[1] for each in operators])
 
 
 async def test_the_leader_is_killed_and_the_other_settles_what_nobody_waits_for(

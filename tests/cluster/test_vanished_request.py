@@ -15,7 +15,7 @@ from hitl.kube.paths import path_of
 from hitl.kube.shipped import DEFAULT
 from hitl.stores.kubernetes import KubernetesStore
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_C3_a_request_that_vanished_ends_its_hold_at_once_and_is_not_made_
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{DEFAULT.namespace}")
     async with KubernetesStore.open(as_user(DEFAULT.operator, groups)) as store:
         await store.delete(request)
-    async with asyncio.timeout(20):  # its own expiry is 15 minutes away
+    async with asyncio.timeout(60):  # its own expiry is 15 minutes away
         assert await waiting == "CANCELLED"
     assert await installation.store.list(installation.pods.namespace) == []
     assert sidecar.ran == []
@@ -69,5 +69,8 @@ async def test_C6_a_policy_that_does_not_compile_is_told_by_an_event(
             e["message"] async for e in events if e["involvedObject"]["name"] == "typo" and e["reason"] == "Invalid"
         ]
 
-    (message,) = await until(told)
+    try:
+        (message,) = await until(told)
+    finally:  # replicas of other tests count the policies of all namespaces
+        await admin.delete(f"{policies}/typo")
     assert message.startswith("spec.rules[0].cel: ")

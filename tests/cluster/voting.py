@@ -32,6 +32,7 @@ Change = Callable[[Json, Json], Json]
 """What somebody wants the status to be: (status as it is, whole request) -> status."""
 
 SERIAL = itertools.count(1)
+PATIENCE: Final = 60.0  # seconds for the API server, on a machine that others want as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class Court:
     def api(self, person: Person) -> AbstractAsyncContextManager[KubeAPI]:
         """A client with this person's login."""
         extra = {DEFAULT.factor_key: person.factors} if person.factors else None
-        return KubeAPI.open(Access.from_kubeconfig(self.plane.kubeconfig(person.name, person.groups, extra=extra)))
+        access = Access.from_kubeconfig(self.plane.kubeconfig(person.name, person.groups, extra=extra))
+        return KubeAPI.open(access, deadline=PATIENCE)
 
     def operator(self) -> AbstractAsyncContextManager[KubeAPI]:
         """A client with the operator's own rights."""
@@ -100,7 +102,7 @@ class Court:
 
     def admin(self) -> AbstractAsyncContextManager[KubeAPI]:
         """A client in system:masters."""
-        return KubeAPI.open(Access.from_kubeconfig(self.plane.admin))
+        return KubeAPI.open(Access.from_kubeconfig(self.plane.admin), deadline=PATIENCE)
 
     def path(self, name: str | None = None, part: str | None = None) -> str:
         """Of the requests, of one, or of its status."""
@@ -132,7 +134,7 @@ class Court:
 
     def until_allowed(self, person: Person, *wish: str) -> None:
         """Returns when the API server goes by a binding, which it does a moment after it was stored."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE
         who = [f"--as={person.name}", *(f"--as-group={group}" for group in person.groups)]
         while True:
             said = self.plane.kubectl("auth", "can-i", *wish, "-n", self.namespace, *who)
