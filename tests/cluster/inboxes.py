@@ -1,30 +1,46 @@
 """Requests on a real API server as the operator opens and settles them, and people who look at them through kubectl."""
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cli.homes import a_spec
+from cluster.gated_pods import EVER
 from control_plane.running import ControlPlane
 from hitl.approvals.requests import ApprovalRequest, Decision, RequestSpec, RequestStatus, State, Verified
 from hitl.approvals.settle import Outcome, consume, settle
 from hitl.approvals.votes import unverified, with_verified
 from hitl.errors import Conflict
 from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
 from hitl.stores.kubernetes import KubernetesStore
 
 OPERATOR = "system:serviceaccount:hitl-system:hitl-operator"
 OPERATORS_GROUPS = ("system:serviceaccounts", "system:serviceaccounts:hitl-system", "system:authenticated")
 BIN = Path(sys.executable).parent
+# The plugin with more patience: two seconds are for people, while on a machine that others want as well the hub that
+# is there takes longer. What people are told after two seconds is tried where there is none.
+PATIENT = f"""\
+#!{sys.executable}
+import sys
+from hitl_cli import deciding, main, notes
+deciding.PATIENCE = deciding._PATIENCE_EDITED = notes.PATIENCE = {EVER}
+sys.exit(main.main())
+"""
+REVIEWS = path_of("authorization.k8s.io/v1", "subjectaccessreviews")
 
 Step = Callable[[KubernetesStore, ApprovalRequest], Awaitable[ApprovalRequest]]
 
@@ -53,6 +69,7 @@ class Inbox:
 
     plane: ControlPlane
     namespace: str
+    plugins: list[Path] = field(default_factory=lambda: [BIN], compare=False)
 
     @property
     def operator(self) -> Access:
@@ -60,7 +77,7 @@ class Inbox:
         return Access.from_kubeconfig(self.plane.kubeconfig(OPERATOR, OPERATORS_GROUPS))
 
     def bind(self, role: str, *users: str, namespace: str | None = None, groups: Sequence[str] = ()) -> "Inbox":
-        """Give people, or groups, a shipped ClusterRole in this namespace, or in another."""
+        """Give people, or groups, a ClusterRole in this namespace, or in another; returns when it acts."""
         where = namespace or self.namespace
         subjects = [{"kind": "User", "name": each, "apiGroup": "rbac.authorization.k8s.io"} for each in users]
         subjects += [{"kind": "Group", "name": each, "apiGroup": "rbac.authorization.k8s.io"} for each in groups]
@@ -74,7 +91,23 @@ class Inbox:
         }
         done = self.plane.kubectl("apply", "-f", "-", stdin=json.dumps(binding))
         assert done.returncode == 0, done.stderr
+        asyncio.run(self._until_allowed(role, where, [{"user": each} for each in users]))
+        asyncio.run(self._until_allowed(role, where, [{"user": "anybody", "groups": [each]} for each in groups]))
         return self
+
+    async def _until_allowed(self, role: str, where: str, people: Sequence[Mapping[str, Any]]) -> None:
+        """Returns when the API server lets them do all that the role has, a moment after it was bound."""
+        async with KubeAPI.open(Access.from_kubeconfig(self.plane.admin)) as api:
+            rules = (await api.get(path_of("rbac.authorization.k8s.io/v1", "clusterroles", name=role)))["rules"]
+            for rule, who in itertools.product(rules, people):
+                for verb, group, resource in itertools.product(rule["verbs"], rule["apiGroups"], rule["resources"]):
+                    name, _, part = resource.partition("/")
+                    wish = {"namespace": where, "verb": verb, "group": group, "resource": name, "subresource": part}
+                    review = {"spec": {**who, "resourceAttributes": wish}}
+                    until = time.monotonic() + EVER
+                    while not (await api.create(REVIEWS, review))["status"]["allowed"]:
+                        assert time.monotonic() < until, f"{who} may not {verb} {resource} in {where}"
+                        await asyncio.sleep(0.02)
 
     def request(self, name: str, spec: RequestSpec | None = None, *, then: Step | None = None) -> ApprovalRequest:
         """Open a request as the operator does; `then` is what becomes of it at once."""
@@ -118,12 +151,18 @@ class Inbox:
         ready, stop = threading.Event(), threading.Event()
         thread = threading.Thread(target=lambda: asyncio.run(self._operate(ready, stop)))
         thread.start()
-        assert ready.wait(10)
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(10)
+        with tempfile.TemporaryDirectory() as folder:
+            plugin = Path(folder) / "kubectl-hitl"
+            plugin.write_text(PATIENT)
+            plugin.chmod(0o755)
+            self.plugins.insert(0, plugin.parent)
+            try:
+                assert ready.wait(EVER)
+                yield
+            finally:
+                self.plugins.remove(plugin.parent)
+                stop.set()
+                thread.join(EVER)
 
     async def _operate(self, ready: threading.Event, stop: threading.Event) -> None:
         async with KubernetesStore.open(self.operator) as store:
@@ -150,14 +189,14 @@ class Inbox:
             capture_output=True,
             text=True,
             env={
-                "PATH": f"{BIN}:{os.environ['PATH']}",
+                "PATH": ":".join([*map(str, self.plugins), os.environ["PATH"]]),
                 "HOME": str(kubeconfig.parent),
                 "KUBECONFIG": str(kubeconfig),
                 "COLUMNS": str(columns),
                 "TZ": "UTC",
                 **environment,
             },
-            timeout=60,
+            timeout=EVER,
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)

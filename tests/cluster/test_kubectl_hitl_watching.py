@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.homes import AHome
+from cluster.gated_pods import EVER
 from cluster.inboxes import BIN, Inbox
 from control_plane.running import ControlPlane
 
@@ -26,9 +28,12 @@ def watching(kubeconfig: Path) -> Iterator["subprocess.Popen[str]"]:
     """`kubectl-hitl list -w` through a pipe: one page after the other, an empty line between."""
     env = {**os.environ, "KUBECONFIG": str(kubeconfig), "COLUMNS": "100"}
     with subprocess.Popen([str(BIN / "kubectl-hitl"), "list", "-w"], stdout=subprocess.PIPE, text=True, env=env) as run:
+        too_late = threading.Timer(EVER, run.kill)  # a page that never comes fails the test, and does not hang it
+        too_late.start()
         try:
             yield run
         finally:
+            too_late.cancel()
             run.terminate()
 
 
