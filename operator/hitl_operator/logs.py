@@ -1,17 +1,22 @@
 """Log lines as ``time level event key=value …``: one line each, never an argument of a call (I10), never a token.
 
-A value that could be mistaken for something else is written as JSON, so that no text from outside draws a line of ours.
+A value that could be mistaken for something else is written as JSON, so that no text from outside draws a line of ours
+(SECURITY G1). What libraries say is made plain, and traces, which quote what they stumbled over, stand indented.
 """
 
 import logging
 import re
 import sys
 import time
+from types import TracebackType
 from typing import TextIO
 
 import orjson
 
+from hitl.policy.escaping import as_plain
+
 _PLAIN = re.compile(r"[A-Za-z0-9._:/@+,-]+")
+_Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 _LONGEST = 2000  # characters of one value
 # Exceptions of HTTP libraries carry the headers and addresses that they failed with, and are shown as they are.
 _CREDENTIALS = re.compile(r"(\b(?:Bearer|Basic) )[A-Za-z0-9._~+/=-]{8,}|(://)[^\s/@]+(?=@)", re.IGNORECASE)
@@ -68,7 +73,14 @@ def _quoted(text: str) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """Leaves out credentials wherever they stand, traces included."""
+    """Leaves out credentials wherever they stand, traces included; lets no text but ours begin a line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        record.message = as_plain(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: _Raised) -> str:  # noqa: N802 - as above
+        return "\n".join(f"    {as_plain(line)}" for line in super().formatException(ei).split("\n"))
 
     def format(self, record: logging.LogRecord) -> str:
         return _CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}[left out]", super().format(record))

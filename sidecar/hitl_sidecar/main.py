@@ -20,6 +20,7 @@ from typing import Any
 
 from hitl.errors import HitlError, Unavailable
 from hitl.policy.calls import Agent
+from hitl.policy.escaping import as_plain
 from hitl.tracing import Traces, open_traces
 from hitl_sidecar.asked import Edits
 from hitl_sidecar.audit_log import AuditLog
@@ -30,6 +31,7 @@ from hitl_sidecar.holding import Holding
 from hitl_sidecar.hub import Hub
 from hitl_sidecar.judge import Judge
 from hitl_sidecar.ledger_file import LedgerFile
+from hitl_sidecar.logs import log_to
 from hitl_sidecar.metrics import GateMetrics, Readings
 from hitl_sidecar.metrics_server import MetricsServer
 from hitl_sidecar.options import Options, parse
@@ -52,17 +54,13 @@ _PROBE_EVERY = 1.0  # seconds between attempts to write the audit log again
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; the exit code."""
     options = parse(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO,
-        format="%(asctime)s sidecar %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    log_to(level=logging.DEBUG if options.verbose else logging.INFO)
     os.umask(0o077)  # whatever is made from here on is for this account alone
     try:
         with _alone_in(options.state):
             return asyncio.run(serve(options))
     except HitlError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {as_plain(str(error))}\n")
         return 1
 
 

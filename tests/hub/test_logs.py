@@ -69,6 +69,26 @@ def test_G1_no_line_and_no_trace_holds_credentials(stream: io.StringIO) -> None:
     assert "wanted a bearer token" in said(stream, "wanted a bearer token")
 
 
+def stumble(over: str) -> None:
+    raise ValueError(over)
+
+
 def said(stream: io.StringIO, text: str) -> str:
     logging.getLogger("hitl_operator.test").error("%s", text)
     return stream.getvalue().splitlines()[-1]
+
+
+def test_G1_what_libraries_say_and_traces_quote_begins_no_line_of_ours(stream: io.StringIO) -> None:
+    """G1: a library's message is one line, a trace is indented line by line, and nothing in either moves a terminal."""
+    hostile = "x\n2026-11-21T19:00:00Z INFO enforcement stands=True\r\x1b[2J\u202e"
+    logging.getLogger("asyncio").error("Task exception was never retrieved: %s", hostile)
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable()
+    try:
+        stumble(hostile)
+    except ValueError:
+        Log("hitl_operator.test").exception("defect", place="policies")
+    _, first, *trace = stream.getvalue().split("\n")[:-1]
+    assert first.endswith(" ERROR defect place=policies")
+    assert any("enforcement stands=True" in each for each in trace)
+    assert all(each.startswith("    ") and each.isprintable() for each in trace)

@@ -19,6 +19,7 @@ from hitl.errors import HitlError
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.shipped import DEFAULT, Shipped
+from hitl.policy.escaping import as_plain
 from hitl.tracing import open_traces
 from hitl_operator.cluster.readyz import serve_probes
 from hitl_operator.cluster.replica import Place, Replica
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return asyncio.run(serve(options, Path(options.state or temporary)))
     except* HitlError as problems:
         for line in sorted({str(error) for error in _leaves(problems)}):
-            sys.stderr.write(f"error: {line}\n")
+            sys.stderr.write(f"error: {as_plain(line)}\n")
     return 1
 
 
