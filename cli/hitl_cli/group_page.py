@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.cells import cell_len
-
 from hitl.approvals.requests import ApprovalRequest, State
 from hitl.approvals.timeline import in_force
 from hitl_cli.arguments import arguments_of, text_of
@@ -59,7 +57,7 @@ def _fitting(cells: Mapping[str, Sequence[str]], first: int, width: int) -> list
     room = width - first - _GAP - _LAST
     names: list[str] = []
     for name, values in cells.items():
-        room -= max(cell_len(safe(each).plain) for each in (name, *values)) + _GAP
+        room -= max(safe(each).cell_len for each in (name, *values)) + _GAP
         if room < 0 or len(names) == _COLUMNS:
             break
         names.append(name)

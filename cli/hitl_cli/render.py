@@ -10,10 +10,11 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from enum import StrEnum
-from typing import Any, TextIO
+from io import TextIOWrapper
+from typing import Any, Final, TextIO
 
 from hitl.policy.escaping import plain
-from hitl_cli.lines import Column, Line, safe, shown, table
+from hitl_cli.lines import Column, Line, Painted, Tint, safe, shown, table
 
 # UX: at most 100 columns, however wide the terminal is.
 WIDEST = 100
@@ -100,42 +101,44 @@ class Screen:
                 sys.stdout.flush()
                 gap = [""]
             return
-        from rich.console import Group  # noqa: PLC0415 - start-up: only a repainting list needs it
+        from rich.console import Console, Group  # noqa: PLC0415 - start-up: only a repainting list needs it
         from rich.live import Live  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
 
-        with Live(console=_console(sys.stdout), auto_refresh=False) as live:
+        console = Console(force_terminal=True, no_color=not _has_colours(sys.stdout), highlight=False, emoji=False)
+        with Live(console=console, auto_refresh=False) as live:
             async for page in pages:
-                live.update(Group(*(safe(each) for each in page)), refresh=True)
+                live.update(Group(*(Text.assemble(*safe(each).parts) for each in page)), refresh=True)
 
 
 def _print(stream: TextIO, lines: Iterable[Line]) -> None:
-    if not stream.isatty():
-        for each in lines:
-            print(safe(each).plain, file=stream)
-        stream.flush()  # whoever reads a feed through a pipe waits for each line
-        return
-    console = _console(stream)
+    if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")  # in a locale without our · and … they are written out
+    written = _in_colour if _has_colours(stream) else str
     for each in lines:
-        console.print(safe(each), soft_wrap=True)
+        print(written(safe(each)), file=stream)
+    stream.flush()  # whoever reads a feed through a pipe waits for each line
 
 
-def _console(stream: TextIO) -> Any:
-    from rich.console import Console  # noqa: PLC0415 - start-up: 12 ms that piped output never needs
+# ECMA-48's "set graphic rendition" for each colour; every terminal since the VT340 knows these eight.
+_CODES: Final = {"red": 31, "green": 32, "yellow": 33, "blue": 34}
 
-    return Console(
-        file=stream,
-        force_terminal=stream.isatty(),
-        no_color=bool(os.environ.get("NO_COLOR")),
-        highlight=False,
-        markup=False,
-        emoji=False,
+
+def _in_colour(whole: Painted) -> str:
+    return "".join(
+        text if tint is Tint.NONE or not text else f"\x1b[{_CODES[tint]}m{text}\x1b[0m" for text, tint in whole.parts
     )
+
+
+def _has_colours(stream: TextIO) -> bool:
+    """Whether it is a terminal that shows colours, and whose owner wants them (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def _json(value: Any) -> str:
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    # A hidden character can only stand inside a string, where the ASCII form is the same JSON, visibly.
-    return text if _all_plain(text) else json.dumps(value, indent=2)
+    # What is hidden, or not in this locale, can only stand inside a string, where the ASCII form is the same JSON.
+    return text if _all_plain(text) and _is_writable(text) else json.dumps(value, indent=2)
 
 
 def _yaml(value: Any) -> str:
@@ -145,8 +148,17 @@ def _yaml(value: Any) -> str:
         return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=allow_unicode, width=WIDEST))
 
     text = dump(allow_unicode=True)
-    return text if _all_plain(text) else dump(allow_unicode=False)
+    return text if _all_plain(text) and _is_writable(text) else dump(allow_unicode=False)
 
 
 def _all_plain(text: str) -> bool:
     return all(plain(each) for each in text.split("\n"))
+
+
+def _is_writable(text: str) -> bool:
+    """Whether stdout's encoding has all of it."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

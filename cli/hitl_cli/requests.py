@@ -13,6 +13,8 @@ from hitl_cli.lines import shown
 RESOURCE = "approvalrequest.hitl.dev"
 # What a name may stand behind: as `-o name` prints it, and as kubectl takes it.
 _BEFORE_NAMES = (f"{RESOURCE}/", "approvalrequests.hitl.dev/", "approvalrequests/", "approvalrequest/", "ar/")
+# How many requests an ambiguous name lists: more are no help in telling them apart.
+_CANDIDATES = 10
 
 _TIERS = {"confirm": "Confirm", "multi-factor": "MultiFactor"}
 _WHY = {
@@ -142,9 +144,18 @@ def chosen(requests: Sequence[ApprovalRequest], typed: str, place: Named) -> App
         ) from error
     except AmbiguousName as error:
         fitting = [request for request in requests if request.name in error.candidates]
-        listed = "\n".join(f"  {request.name}   {shown(request.spec.summary)}" for request in fitting)
+        lines = [f"  {request.name}   {shown(request.spec.summary)}" for request in fitting[:_CANDIDATES]]
+        if len(fitting) > _CANDIDATES:
+            lines.append(f"  … {len(fitting) - _CANDIDATES} more")
         raise AmbiguousName(
-            f'"{typed}" fits {len(fitting)} requests; give more letters\n{listed}', error.candidates
+            "\n".join(
+                [
+                    f'"{shown(typed)}" fits {len(fitting)} requests; give more letters',
+                    *lines,
+                    f"Look:  {place.hint('show', fitting[0].name)}    All:  {place.hint('list')}",
+                ]
+            ),
+            error.candidates,
         ) from None
     named = [request for request in waiting if request.name == name] or [
         request for request in requests if request.name == name

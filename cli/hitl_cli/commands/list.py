@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,12 +22,14 @@ from hitl_cli.options import (
     person_option,
     place_option,
 )
-from hitl_cli.place import Desk
 from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, Group, agent_of, grouped, tier_of, why_of
 from hitl_cli.session import Session
 from hitl_cli.standing import Standing, Viewer, standing_of
 from hitl_cli.times import since, until
+
+if TYPE_CHECKING:
+    from hitl_cli.place import Desk  # start-up: it brings types that a list never makes
 
 # Less than this is about to expire, seconds: about what it takes to read a request and decide.
 _EXPIRING = 120.0
@@ -79,7 +82,9 @@ class _Look:
 
 
 async def _list(session: Session, wish: _Wish, *, watch: bool) -> None:
-    async with session.place.open(follows=watch) as desk:
+    # What programs read says nothing of who looks: nobody is asked then.
+    viewed = session.screen.output.is_for_people or wish.only_reviewable
+    async with session.place.open(viewed=viewed, follows=watch) as desk:
         if watch:
             await session.screen.repaint(_pages(session, wish, desk))
             return
@@ -98,7 +103,7 @@ async def _list(session: Session, wish: _Wish, *, watch: bool) -> None:
                 session.screen.talk(*footer)
 
 
-async def _page(session: Session, wish: _Wish, desk: Desk, look: _Look) -> tuple[list[Line], list[Line]]:
+async def _page(session: Session, wish: _Wish, desk: "Desk", look: _Look) -> tuple[list[Line], list[Line]]:
     """The table, and what stands below it; where nothing waits that alone."""
     if not look.rows:
         return [], await _nothing(session, wish, desk, look.viewer)
@@ -106,7 +111,7 @@ async def _page(session: Session, wish: _Wish, desk: Desk, look: _Look) -> tuple
     return _table(session, wish, look.rows), _footer(session, look, warnings)
 
 
-async def _pages(session: Session, wish: _Wish, desk: Desk) -> AsyncIterator[Sequence[Line]]:
+async def _pages(session: Session, wish: _Wish, desk: "Desk") -> AsyncIterator[Sequence[Line]]:
     """The list whenever something changed, and on a terminal every second, so that EXPIRES counts down."""
     changes = desk.store.watch(session.place.namespace)
     coming = asyncio.ensure_future(anext(changes))
@@ -124,15 +129,17 @@ async def _pages(session: Session, wish: _Wish, desk: Desk) -> AsyncIterator[Seq
         await changes.aclose()
 
 
-async def _look(session: Session, wish: _Wish, desk: Desk) -> _Look:
+async def _look(session: Session, wish: _Wish, desk: "Desk") -> _Look:
     now = session.now()
     waiting = [request for request in await desk.waiting() if state_at(request, now) is State.PENDING]
     ends = {request.uid: in_force(request, now).deadline for request in waiting}
     waiting.sort(key=lambda request: (ends[request.uid], request.namespace, request.name))
     if wish.only_reviewable:
         viewer: Viewer | None = (await desk.voter(waiting, "approve")).viewer
-    else:
+    elif session.screen.output.is_for_people:
         viewer = await desk.viewer(waiting, "approve")
+    else:
+        viewer = None
     rows = [_row(session, group, ends[group.first.uid], viewer) for group in grouped(waiting)]
     if wish.only_reviewable:
         rows = [row for row in rows if row.standing is not None and row.standing.may_approve]
@@ -207,7 +214,7 @@ def _others(rows: Iterable[_Row]) -> str:
     return f" ({reasons[0]}{more})"
 
 
-async def _nothing(session: Session, wish: _Wish, desk: Desk, viewer: Viewer | None) -> list[Line]:
+async def _nothing(session: Session, wish: _Wish, desk: "Desk", viewer: Viewer | None) -> list[Line]:
     """Nothing to do, and why that is believable."""
     today, *lines = await desk.quiet(viewer)
     what = "Nothing that you may decide is waiting" if wish.only_reviewable else "Nothing is waiting"

@@ -14,13 +14,13 @@ from hitl.approvals.requests import ApprovalRequest
 from hitl.approvals.requirements import Progress, progress_of
 from hitl.errors import StoreUnavailable
 from hitl.kube.access import Access
-from hitl.policy.calls import Agent
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.opened import opened
 from hitl_cli.on_cluster.reading import EVERYWHERE
 from hitl_cli.on_cluster.rights import Rights
 
 if TYPE_CHECKING:
+    from hitl.policy.calls import Agent  # start-up, as all here: a list needs it not
     from hitl_cli.policies import InForce  # at run time it would bring the whole compiler
     from hitl_cli.told import Activity
 
@@ -126,7 +126,7 @@ class ClusterPlace:
             finally:
                 await desk.close()
 
-    async def in_force(self, agent: Agent, *, labels_known: bool) -> "InForce":
+    async def in_force(self, agent: "Agent", *, labels_known: bool) -> "InForce":
         from hitl_cli.on_cluster.policies import in_force  # noqa: PLC0415 - start-up: brings the whole compiler
 
         where = replace(agent, namespace=agent.namespace or self.access.namespace)

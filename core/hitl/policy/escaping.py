@@ -13,10 +13,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from enum import Enum
-from functools import lru_cache
-from typing import Final
-
-import re2
+from functools import cache, lru_cache
+from typing import Any, Final
 
 # Runs of combining marks longer than this climb over neighbouring lines; no writing system needs more.
 MAX_MARKS: Final = 4
@@ -30,12 +28,12 @@ _INVISIBLE_CLASS = (
 )
 _UNSEEN_CLASS = r"\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}" + _INVISIBLE_CLASS
 _MARK_CLASS = r"\p{Mn}\p{Me}"
-_UNPLAIN = re2.compile(rf"[{_UNSEEN_CLASS}]|[{_MARK_CLASS}]{{{MAX_MARKS + 1}}}|(?:^|[\x00-\x2F\\])[{_MARK_CLASS}]")
-_UNSEEN = re2.compile(rf"[{_UNSEEN_CLASS}]")
-_MARK = re2.compile(rf"[{_MARK_CLASS}]")
+_UNPLAIN = rf"[{_UNSEEN_CLASS}]|[{_MARK_CLASS}]{{{MAX_MARKS + 1}}}|(?:^|[\x00-\x2F\\])[{_MARK_CLASS}]"
+_UNSEEN = rf"[{_UNSEEN_CLASS}]"
+_MARK = rf"[{_MARK_CLASS}]"
 
 # Letters of scripts that are not regularly written together with Latin ones.
-_FOREIGN = re2.compile(r"[^\P{L}\p{Latin}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Bopomofo}]")
+_FOREIGN = r"[^\P{L}\p{Latin}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Bopomofo}]"
 
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x85\u2028\u2029]")
 _BACKSLASHES = re.compile(r"\\+")
@@ -44,12 +42,20 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})
 
 
+@cache
+def _re2(pattern: str) -> Any:
+    """The pattern, compiled once it is needed: a list of plain ASCII must not wait 10 ms for these tables."""
+    import re2  # noqa: PLC0415 - start-up: see above
+
+    return re2.compile(pattern)
+
+
 def plain(text: str) -> bool:
     """Whether text may be stored and shown as it is: nothing in it is invisible, moves or piles up (SECURITY G1)."""
     if text.isascii():
         return text.isprintable()
     try:
-        return _UNPLAIN.search(text) is None
+        return _re2(_UNPLAIN).search(text) is None
     except UnicodeEncodeError:  # a lone surrogate has no UTF-8 form
         return False
 
@@ -88,7 +94,7 @@ def as_plain(text: str) -> str:
 def seen_text(text: str) -> str:
     """What a person reads: compatibility forms folded (NFKC), characters that show nothing left out, lines kept."""
     folded = unicodedata.normalize("NFKC", text).replace("\t", " ")
-    return "\n".join(_UNSEEN.sub("", line) for line in folded.split("\n"))
+    return "\n".join(_re2(_UNSEEN).sub("", line) for line in folded.split("\n"))
 
 
 def is_mixed_script(word: str) -> bool:
@@ -104,7 +110,7 @@ def is_mixed_script(word: str) -> bool:
 
 def mixed_script_words(text: str) -> tuple[str, ...]:
     r"""The words of a text that mix scripts, each once, with what is not ASCII written out: ``p\u0430ypal``."""
-    if text.isascii() or _FOREIGN.search(text) is None:
+    if text.isascii() or _re2(_FOREIGN).search(text) is None:
         return ()
     found = dict.fromkeys(word for word in _WORD.findall(text) if is_mixed_script(word))
     return tuple("".join(letter if letter.isascii() else _written_out(letter) for letter in word) for word in found)
@@ -145,9 +151,9 @@ class _Kind(Enum):
 
 @lru_cache(maxsize=8192)
 def _kind(character: str) -> _Kind:
-    if "\ud800" <= character <= "\udfff" or _UNSEEN.search(character):
+    if "\ud800" <= character <= "\udfff" or _re2(_UNSEEN).search(character):
         return _Kind.UNSEEN
-    return _Kind.MARK if _MARK.search(character) else _Kind.SEEN
+    return _Kind.MARK if _re2(_MARK).search(character) else _Kind.SEEN
 
 
 def _written_out(character: str) -> str:
