@@ -21,6 +21,6 @@ def test_a_policy_in_the_documents_is_sound(block: Block, tmp_path: Path) -> Non
     """What readers copy must be right."""
     (tmp_path / "policy.yaml").write_text(block.text)
     command = [sys.executable, "-m", "hitl_cli.main", "check", "-f", str(tmp_path / "policy.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (done.stdout, done.stderr) == ("", "1 resource in 1 file: nothing to mend.\n")

@@ -43,13 +43,20 @@ def block(number: int) -> Block:
     return blocks("README.md")[number]
 
 
+# `hitl`, which follows a vote for longer than the two seconds after which it tells people to look again later: where
+# others want the machine, the control plane may need them.
+PATIENT = "import sys; from hitl_cli import deciding, main; deciding.PATIENCE = 60.0; sys.argv[0] = 'hitl'; main.main()"
+
+
 def hitl(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     """A command of the README, run as it stands there."""
     words = shlex.split(command)
     assert words[0] == "hitl"
     environment = {**os.environ, "HITL_HOME": str(folder / "home"), "COLUMNS": "100", "NO_COLOR": "1"}
-    program = [sys.executable, "-m", "hitl_cli.main", *words[1:]]
-    return subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    program = [sys.executable, "-c", PATIENT, *words[1:]]
+    return subprocess.run(
+        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
 
 
 def test_each_block_has_its_test() -> None:
@@ -103,7 +110,7 @@ def test_each_demo_is_a_target(number: int, program: str) -> None:
     """The README's commands run what tests/integration/test_demo*.py play from beginning to end."""
     ((command, _),) = block(number).commands()
     said = subprocess.run(
-        [*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+        [*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
     assert program in said.stdout.splitlines()
 
@@ -150,7 +157,7 @@ def test_the_python_client_is_all_it_takes(folder: Path) -> None:
         program = (
             f"{code}\nprint(ask({str(stage.gate_socket)!r}, 'files', 'read_file', {arguments.encode()!r}).outcome)"
         )
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
         assert done.stdout == "1\n", done.stderr
     finally:
         stage.close()
