@@ -1,6 +1,7 @@
 """Put what the product ships into a running control plane, and wait until the API server acts on it."""
 
 import json
+import secrets
 import subprocess
 import time
 from collections.abc import Mapping
@@ -9,37 +10,46 @@ from typing import Any
 from control_plane.running import ControlPlane
 from hitl.kube import shipped
 
-ACTING = 60.0  # seconds within which an API server must have taken up a policy; it takes 1 to 4
+ACTING = 120.0  # seconds within which an API server must have taken up a policy; it takes 1 to 4 on an idle machine
 
 
 class InstallFailed(Exception):
     """The API server refused something, or did not act on it in time; the message is kubectl's."""
 
 
-# The last policy to be created, so that all before it act when this one does; it refuses one name only.
+# The last policy to be created, so that all before it act when this one does; it refuses one name only. A name of its
+# own each time: an API server goes by a policy for up to a second after it was deleted.
 SENTINEL = "hitl-test-sentinel"
-SENTINEL_POLICY: dict[str, Any] = {
-    "apiVersion": "admissionregistration.k8s.io/v1",
-    "kind": "ValidatingAdmissionPolicy",
-    "metadata": {"name": SENTINEL},
-    "spec": {
-        "failurePolicy": "Fail",
-        "matchConstraints": {
-            "resourceRules": [
-                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
-            ]
+
+
+def sentinel(name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A policy of that name, its binding, and the one object that they refuse."""
+    policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+                ]
+            },
+            "matchConditions": [{"name": "the-sentinel", "expression": f"object.metadata.name == '{name}'"}],
+            "validations": [{"expression": "false", "message": "policies act"}],
         },
-        "matchConditions": [{"name": "the-sentinel", "expression": f"object.metadata.name == '{SENTINEL}'"}],
-        "validations": [{"expression": "false", "message": "policies act"}],
-    },
-}
-SENTINEL_BINDING: dict[str, Any] = {
-    "apiVersion": "admissionregistration.k8s.io/v1",
-    "kind": "ValidatingAdmissionPolicyBinding",
-    "metadata": {"name": SENTINEL},
-    "spec": {"policyName": SENTINEL, "validationActions": ["Deny"]},
-}
-SENTINEL_OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": SENTINEL, "namespace": "default"}}
+    }
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
+    }
+    return (
+        policy,
+        binding,
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}},
+    )
 
 
 def applied(plane: ControlPlane, *objects: Mapping[str, Any]) -> None:
@@ -61,15 +71,17 @@ def install(plane: ControlPlane) -> None:
 
 def until_policies_act(plane: ControlPlane) -> None:
     """Return when every admission policy that stands now is acted upon."""
-    applied(plane, SENTINEL_POLICY, SENTINEL_BINDING)
+    name = f"{SENTINEL}-{secrets.token_hex(4)}"
+    policy, binding, refused = sentinel(name)
+    applied(plane, policy, binding)
     until = time.monotonic() + ACTING
     while True:
-        tried = plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(SENTINEL_OBJECT))
+        tried = plane.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(refused))
         if tried.returncode != 0 and "policies act" in tried.stderr:
             break
         if time.monotonic() > until:
             raise InstallFailed(f"no admission policy acts after {ACTING:.0f} s: {tried.stdout}{tried.stderr}")
-    _kubectl(plane, "delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", SENTINEL)
+    _kubectl(plane, "delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
 
 
 def _kubectl(plane: ControlPlane, *args: str) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.voting import Court, Json
+from control_plane.installing import until_policies_act
 from control_plane.running import ControlPlane
 from hitl.approvals.requests import ApprovalRequest
 from hitl.errors import ApiError, Conflict
@@ -27,7 +28,7 @@ from hitl_operator.metrics import HubMetrics
 from hitl_operator.settling import Settler
 from hitl_operator.tracking import Tracker
 
-SOON = 30.0  # seconds within which anything that comes must have come
+SOON = 90.0  # seconds within which anything that comes must have come, also where many share the machine
 SECRET = path_of("v1", "secrets", shipped.DEFAULT.namespace, NAME)
 
 
@@ -151,25 +152,40 @@ class Cluster:
         return done.stdout
 
     async def mend(self) -> None:
-        """Everything as shipped again; the API server takes it up within seconds."""
+        """Everything as shipped again, and the API server goes by it.
+
+        It takes up a change up to seconds later, one after the other: of two that follow each other quickly it may
+        still act on neither, then on the first for a moment. A story that lets the grace pass at once needs the end
+        of that.
+        """
+        if await self.put_back():
+            await asyncio.to_thread(until_policies_act, self.plane)
+
+    async def put_back(self) -> bool:
+        """Everything is stored as shipped again; the API server takes it up within seconds. False: it was already."""
         async with self.court.admin() as api:
-            for each in (*shipped.crds(), *shipped.admission()):
-                guard = next(iter(guards([each], []) if "Policy" in each["kind"] else guards([], [each])), None)
-                if guard is not None:
-                    await _put_back(api, guard, each)
+            changed = [
+                await _put_back(api, guard, each)
+                for each in (*shipped.crds(), *shipped.admission())
+                for guard in (guards([each], []) if "Policy" in each["kind"] else guards([], [each]))
+            ]
+        return any(changed)
 
 
-async def _put_back(api: KubeAPI, guard: Guard, manifest: Json) -> None:
+async def _put_back(api: KubeAPI, guard: Guard, manifest: Json) -> bool:
+    """Whether there was anything to do."""
     try:
         stored = await api.get(guard.path)
     except ApiError as error:
         if error.status != 404:
             raise
         await api.create(collection(guard.kind), manifest)
-        return
-    if difference(guard, stored):
-        metadata = {**manifest["metadata"], "resourceVersion": stored["metadata"]["resourceVersion"]}
-        await api.replace(guard.path, {**manifest, "metadata": metadata})
+        return True
+    if not difference(guard, stored):
+        return False
+    metadata = {**manifest["metadata"], "resourceVersion": stored["metadata"]["resourceVersion"]}
+    await api.replace(guard.path, {**manifest, "metadata": metadata})
+    return True
 
 
 async def eventually(look: Callable[[], Awaitable[Any]]) -> Any:

@@ -20,6 +20,7 @@ from hitl_operator.cluster.probe import PROBE
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster-weakened")]
 
 POLICIES, BINDINGS = "validatingadmissionpolicy", "validatingadmissionpolicybinding"
+TRIES = 20  # of a story that needs to be quicker than the API server, which looks at its policies once a second
 ELSEWHERE = {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}
 EXCEPT = [
     {"apiGroups": ["hitl.dev"], "apiVersions": ["*"], "operations": ["*"], "resources": ["approvalrequests/status"]}
@@ -107,6 +108,20 @@ async def forged(cluster: Cluster, request: Json) -> Json:
     return await eventually(written)
 
 
+async def voted_in_time(cluster: Cluster) -> Json:
+    """A request with a vote whose time is up soon: as soon as this machine lets a vote come before it."""
+    for expires in (1.5, 6, 24, 60):
+        request = await cluster.court.ask(expires=expires)
+        try:
+            await cluster.court.vote(ANA, request)
+        except ApiError as error:
+            if "no longer pending" not in error.message:
+                raise
+            continue
+        return request
+    raise AssertionError("no vote comes within a minute")
+
+
 async def test_C4_what_is_shipped_is_found_as_shipped(cluster: Cluster) -> None:
     """C4: the server's defaults are no difference: every policy, binding and the CRD is recognised as shipped."""
     found = guards(shipped.admission(), shipped.crds())
@@ -173,14 +188,17 @@ async def test_C4_another_guard_is_reported_and_voids_nothing(cluster: Cluster) 
 async def test_C4_what_is_stored_but_not_acted_upon_is_noticed(cluster: Cluster) -> None:
     """C4: a binding that was put back is stored as shipped before the server goes by it; only the trial tells."""
     replica = await cluster.standing()
-    cluster.kubectl("delete", BINDINGS, "hitl-decisions")
 
     async def lets_through() -> bool:
         return "not refused" in await replica.probe.refused()
 
-    await eventually(lets_through)
-    await cluster.mend()
-    assert await replica.look() == "ENFORCEMENT_LOST"
+    for _ in range(TRIES):
+        cluster.kubectl("delete", BINDINGS, "hitl-decisions")
+        await eventually(lets_through)
+        await cluster.put_back()
+        assert await replica.look() == "ENFORCEMENT_LOST"
+        if "not refused" in replica.enforcement.why:
+            break  # else the server was quicker than our look, and had taken it up
     assert (
         replica.enforcement.why
         == "an entry in another person's name was not refused; policy hitl-decisions does not act"
@@ -352,8 +370,7 @@ async def test_C4_a_vote_that_was_verified_before_the_gap_stays(cluster: Cluster
 async def test_C4_in_a_gap_nothing_is_counted_but_time_goes_on(cluster: Cluster) -> None:
     """C4, I13: a true vote waits until the checks stand; a request whose time is up expires all the same."""
     replica = await cluster.standing()
-    request, late = await cluster.court.ask(), await cluster.court.ask(expires=1.5)
-    await cluster.court.vote(ANA, late)
+    request, late = await cluster.court.ask(), await voted_in_time(cluster)
     await cluster.court.vote(ANA, request)
     cluster.change(BINDINGS, "hitl-writers", {"spec": {"validationActions": ["Audit"]}})
     assert await replica.look() == "ENFORCEMENT_LOST"
