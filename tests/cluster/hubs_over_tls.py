@@ -92,6 +92,7 @@ class TlsHub:
         return time.monotonic() + self.idle
 
     async def stop(self) -> None:
+        """End it; a second time does nothing."""
         await self.server.stop()
         for task in self._tasks:
             task.cancel()

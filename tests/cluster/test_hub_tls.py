@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -214,15 +215,15 @@ async def test_F3_connections_that_nobody_uses_end_and_are_bounded(tmp_path: Pat
         for each in STRANGERS
         if each[0] not in ("grpc.max_connection_idle_ms", "grpc.max_allowed_incoming_connections")
     ]
-    few += [("grpc.max_connection_idle_ms", 1000), ("grpc.max_allowed_incoming_connections", 5)]
+    # Long enough for six handshakes at once on a busy machine: the first must not be closed before the last one asks.
+    few += [("grpc.max_connection_idle_ms", 5000), ("grpc.max_allowed_incoming_connections", 5)]
     hub = await TlsHub(tmp_path, admin, strangers=few).start()
     try:
         pem = hub.ca.read_bytes()
-        opened = [await asyncio.to_thread(_tls, hub.port, pem) for _ in range(5)]
+        opened = await asyncio.gather(*(asyncio.to_thread(_tls, hub.port, pem) for _ in range(5)))
         with pytest.raises(OSError):
             await asyncio.to_thread(_answered, await asyncio.to_thread(_tls, hub.port, pem))
-        for connection in opened:
-            assert await asyncio.to_thread(_until_closed, connection)
+        assert all(await asyncio.gather(*(asyncio.to_thread(_until_closed, each) for each in opened)))
         await asyncio.to_thread(_answered, await asyncio.to_thread(_tls, hub.port, pem))
     finally:
         await hub.stop()
@@ -272,12 +273,9 @@ def _answered(connection: Any) -> bytes:
 
 
 def _until_closed(connection: Any, sent: bytes = b"") -> bool:
-    with connection:
+    with connection, suppress(ConnectionError, ssl.SSLEOFError):
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000") + sent)
-        try:
-            while connection.recv(4096):
-                pass
-        except ConnectionResetError:
+        while connection.recv(4096):
             pass
     return True
 
@@ -339,7 +337,7 @@ async def test_a_renewed_authority_is_believed_once_its_file_says_so(
 async def test_when_one_address_is_gone_the_next_is_used(
     tmp_path: Path, admin: KubeAPI, hub: TlsHub, token: str, pod: dict[str, Any]
 ) -> None:
-    """Several addresses are one hub: the stream ends with the first, the next call goes to the second."""
+    """Several addresses are one hub: the stream ends with the one that is used, the next call goes to the other."""
     (tmp_path / "second").mkdir()
     second = TlsHub(tmp_path / "second", admin)
     second.certificate.write_bytes(hub.certificate.read_bytes())
@@ -348,12 +346,15 @@ async def test_when_one_address_is_gone_the_next_is_used(
     await until(lambda: second.pods.get(pod["metadata"]["namespace"], pod["metadata"]["name"]))
     line = Line(tmp_path, token, hub.ca, second.address, hub.address)
     await line.config()
-    assert (len(second.hub.sidecars), len(hub.hub.sidecars)) == (1, 0)
-    await second.stop()
+    # gRPC prefers the first, and tries the next one beside it where a handshake takes longer than 250 ms.
+    used, other = (second, hub) if len(second.hub.sidecars) else (hub, second)
+    assert (len(used.hub.sidecars), len(other.hub.sidecars)) == (1, 0)
+    await used.stop()
     assert await line.message() is aio.EOF
     await line.config()
-    assert len(hub.hub.sidecars) == 1
+    assert len(other.hub.sidecars) == 1
     await line.close()
+    await second.stop()
 
 
 def test_a_certificate_that_cannot_serve_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,9 @@ from hitl.kube.paths import path_of
 from hitl_operator.cluster.lease import Lease, monotonic
 
 DURATION, RENEW, RETRY = 3.0, 2.0, 0.3  # seconds: as in production, in a fifth of the time
+# Who is kept from the processor for RENEW loses it, as it must be. Where a story is about somebody who keeps it, or
+# about what happens long before the duration is over, that must not take part in it.
+CALM = {"duration": 60.0, "renew": 40.0}
 NAME = "hitl-operator"
 
 
@@ -31,6 +35,7 @@ class Candidates:
         self.looks = 0
         self.held: list[tuple[float, str]] = []
         self.overlaps: list[tuple[str, ...]] = []
+        self.last_held: dict[str, float] = {}
         self._tasks: dict[Lease, asyncio.Task[None]] = {}
         self._stack = contextlib.AsyncExitStack()
         self._watching = asyncio.create_task(self._watch())
@@ -56,10 +61,16 @@ class Candidates:
     async def stored(self, api: KubeAPI) -> dict[str, Any]:
         return dict((await api.get(self.path))["spec"])
 
+    def since(self, moment: float) -> list[tuple[float, str]]:
+        """Who began to hold it since then, or nobody, and when."""
+        return [each for each in self.held if each[0] >= moment]
+
     async def _watch(self) -> None:
         """Note who holds it, every few milliseconds, all asked at one moment."""
         while True:
+            moment = monotonic()
             holders = tuple(lease.identity for lease in self.all if lease.is_held)
+            self.last_held |= dict.fromkeys(holders, moment)
             self.looks += 1
             if len(holders) > 1:
                 self.overlaps.append(holders)
@@ -104,21 +115,20 @@ async def test_of_eight_that_begin_together_one_holds(candidates: Candidates) ->
     """Create and compare-and-set: whoever is second reads again and waits."""
     leases = [await candidates.add(f"replica-{number}") for number in range(8)]
     await candidates.until(lambda: any(lease.is_held for lease in leases))
-    holder = next(lease for lease in leases if lease.is_held)
-    await candidates.until(lambda: all(lease.holder == holder.identity for lease in leases))
+    await candidates.until(lambda: {lease.holder for lease in leases} in [{lease.identity} for lease in leases])
 
 
 async def test_a_holder_that_ends_in_order_hands_over_at_once(candidates: Candidates) -> None:
     """The next one need not wait for the duration."""
-    first = await candidates.add("a")
+    first = await candidates.add("a", **CALM)
     await candidates.until(lambda: first.is_held)
-    second = await candidates.add("b")
+    second = await candidates.add("b", **CALM)
     await candidates.until(lambda: second.holder == "a")
-    began = asyncio.get_running_loop().time()
+    began = monotonic()
     await candidates.stop(first)
     assert not first.is_held
     await candidates.until(lambda: second.is_held)
-    assert asyncio.get_running_loop().time() - began < DURATION
+    assert monotonic() - began < CALM["duration"]
 
 
 async def test_who_waits_for_a_change_is_told_of_both(candidates: Candidates) -> None:
@@ -141,8 +151,8 @@ async def test_a_frozen_api_server_ends_the_holding_and_never_makes_two(candidat
     try:
         began = monotonic()
         await candidates.until(lambda: not first.is_held)
-        assert monotonic() - began <= RENEW + 0.5
         await candidates.until(lambda: monotonic() - began > DURATION + RENEW)
+        assert candidates.last_held["a"] - began <= RENEW
         assert not first.is_held
         assert not second.is_held
     finally:
@@ -152,34 +162,42 @@ async def test_a_frozen_api_server_ends_the_holding_and_never_makes_two(candidat
 
 async def test_a_wall_clock_that_jumps_changes_nothing(candidates: Candidates) -> None:
     """Times in the Lease are for people: two clocks that disagree by hours, and step, decide nothing."""
-    steps = iter([timedelta(hours=each) for each in (0, -5, 9, -2, 30)] * 1000)
-    first = await candidates.add("a", wall=lambda: datetime.now(UTC) + next(steps))
+    steps = itertools.cycle(timedelta(hours=each) for each in (0, -5, 9, -2, 30))
+    written = []
+
+    def jumping() -> datetime:
+        written.append(datetime.now(UTC) + next(steps))
+        return written[-1]
+
+    first = await candidates.add("a", **CALM, wall=jumping)
     await candidates.until(lambda: first.is_held)
-    second = await candidates.add("b", wall=lambda: datetime.now(UTC) - timedelta(days=400))
-    began = monotonic()
-    await candidates.until(lambda: monotonic() - began > DURATION)
+    second = await candidates.add("b", **CALM, wall=lambda: datetime.now(UTC) - timedelta(days=400))
+    await candidates.until(lambda: second.holder == "a")
+    seen = len(written)
+    await candidates.until(lambda: len(written) > seen + 10)
     assert first.is_held
     assert not second.is_held
 
 
 async def test_who_finds_it_stolen_stops_and_waits_its_turn(candidates: Candidates, admin: KubeAPI) -> None:
     """Somebody writes himself in: the holder stops with its next look, and ours come back after the duration."""
-    first = await candidates.add("a")
-    second = await candidates.add("b")
-    await candidates.until(lambda: first.is_held or second.is_held)
-    await admin.merge_patch(candidates.path, {"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 3}})
+    for name in ("a", "b"):
+        await candidates.add(name, **CALM)
+    await candidates.until(lambda: candidates.held[-1][1])
     began = monotonic()
-    await candidates.until(lambda: not (first.is_held or second.is_held))
-    assert monotonic() - began < RENEW
-    await candidates.until(lambda: first.is_held or second.is_held)
-    assert monotonic() - began >= DURATION - 0.1
+    await admin.merge_patch(candidates.path, {"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 3}})
+    await candidates.until(lambda: len(candidates.since(began)) == 2)
+    (lost, nobody), (back, somebody) = candidates.since(began)
+    assert (nobody, somebody in ("a", "b")) == ("", True)
+    assert lost - began < CALM["renew"]
+    assert back - began >= 3
 
 
 async def test_a_deleted_lease_is_still_its_holders(candidates: Candidates, admin: KubeAPI) -> None:
     """Deleting it must not let a second one begin before the first has stopped or written it anew."""
-    first = await candidates.add("a")
+    first = await candidates.add("a", **CALM)
     await candidates.until(lambda: first.is_held)
-    second = await candidates.add("b", retry=0.05)
+    second = await candidates.add("b", **CALM, retry=0.05)
     await candidates.until(lambda: second.holder == "a")
     await admin.delete(candidates.path)
 
