@@ -15,6 +15,8 @@ from control_plane.running import ControlPlane
 from hitl.kube import shipped
 from hitl_cli.on_cluster.viewer import FACTOR_KEY, FACTORS, HARDWARE
 
+pytestmark = pytest.mark.xdist_group("cluster-doctor")  # one API server for all of it, not one for each worker
+
 LOOKED_AT = ["api server", "crds", "admission", "you", "you may", "operator", "namespace"]
 
 
@@ -85,6 +87,7 @@ def test_a_whole_installation_has_no_problem(admin: Person) -> None:
     led_at(admin.inbox.plane, datetime.now(UTC))
     done = admin.hitl("doctor")
     assert done.code == 0, done.out
+    led_at(admin.inbox.plane, datetime.now(UTC))
     found = findings(admin)
     assert list(found) == LOOKED_AT
     assert {name for name, each in found.items() if each["health"] != "ok"} == {"you may"}
