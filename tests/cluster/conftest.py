@@ -46,5 +46,4 @@ async def author(control_plane: ControlPlane, namespace: str) -> "AsyncIterator[
 
     found = Author(control_plane, namespace)
     yield found
-    await found.delete(found.baseline, kind="ClusterAgentPolicy")
-    await found.delete()
+    await found.clear()

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from cluster.gated_pods import EVER
 from control_plane.running import ControlPlane
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
@@ -148,7 +149,7 @@ class Replicas:
     async def start(self, access: Access | None = None, **more: Any) -> Replica:
         """A replica that has seen everything."""
         replica = await self.prepare(access, **more)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(EVER):
             await replica.source.synced.wait()
         return replica
 
@@ -235,7 +236,17 @@ class Author:
         status = (await self.read(name, kind=kind)).get("status", {})
         return {**status, "conditions": {each["type"]: each for each in status.get("conditions", ())}}
 
+    async def clear(self) -> None:
+        """Leave nothing behind: what is written here counts in the numbers of the whole cluster."""
+        await self._kubectl("delete", "agentpolicies,toolservers", "--all")
+        await self.delete(self.baseline, kind="ClusterAgentPolicy")
+
     async def _kubectl(self, *args: str, stdin: str | None = None) -> str:
-        done = await asyncio.to_thread(self.plane.kubectl, "-n", self.namespace, *args, stdin=stdin)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        until = time.monotonic() + EVER
+        while True:
+            done = await asyncio.to_thread(self.plane.kubectl, "-n", self.namespace, *args, stdin=stdin, timeout=EVER)
+            if done.returncode == 0:
+                return done.stdout
+            # A server that was started a moment ago has not looked at the baselines yet, and refuses policies so long.
+            assert "failed to configure binding" in done.stderr, done.stderr
+            assert time.monotonic() < until, done.stderr

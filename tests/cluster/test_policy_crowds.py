@@ -7,19 +7,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from cluster.gated_pods import until
-from cluster.policy_replicas import DENY, Author, Replica, Replicas
+from cluster.gated_pods import EVER, until
+from cluster.policy_replicas import ALLOW, DENY, Author, Replica, Replicas
 from cluster_fixtures import a_namespace
 from control_plane.running import ControlPlane
-from hitl.errors import ApiError
+from hitl.errors import ApiError, StoreUnavailable
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.policy_conditions import Accepted
 
 V1 = "hitl.dev/v1alpha1"
-SECONDS = 5.0  # within which what is written elsewhere has to be in force
+SECONDS = 5.0  # more than a few times what it takes alone on this machine, within which a Deny elsewhere is in force
 LOOK = 10.0  # seconds: kopf has so long to say what is written, also on a machine that others share
-BLOCKED = 1.5  # seconds; before policies were read beside the loop it was six, and a minute for sixty policies
+# Seconds that this process computes, whoever shares the machine, before the loop gets to its next task; before policies
+# were read beside the loop it was six, and a minute for sixty policies.
+BLOCKED = 1.5
 # As much as the compiler takes of one policy: 40 ms in 3 KB.
 SLOW = {
     "rules": [
@@ -37,7 +39,7 @@ GIANT = {
 
 
 class Monitor:
-    """How long the loop was kept from its tasks, at the longest."""
+    """How long the loop was kept from its tasks by what this process computes, at the longest, in seconds."""
 
     longest = 0.0
 
@@ -48,9 +50,9 @@ async def monitored() -> AsyncIterator[Monitor]:
 
     async def watch() -> None:
         while True:
-            began = time.monotonic()
+            began = time.process_time()
             await asyncio.sleep(0.02)
-            monitor.longest = max(monitor.longest, time.monotonic() - began - 0.02)
+            monitor.longest = max(monitor.longest, time.process_time() - began)
 
     watching = asyncio.create_task(watch())
     try:
@@ -66,24 +68,34 @@ async def create(api: KubeAPI, namespace: str, name: str, spec: dict[str, Any]) 
 
     async def created() -> bool:
         try:
-            await api.create(path_of(V1, "agentpolicies", namespace), body, deadline=60)
+            await api.create(path_of(V1, "agentpolicies", namespace), body, deadline=EVER)
+        except StoreUnavailable:
+            return False  # it has more to do than it gets done in time; whether it was taken the next attempt tells
         except ApiError as error:
-            if "failed to configure binding" not in error.message:
+            if error.status != 409 and "failed to configure binding" not in error.message:
                 raise
-            return False  # the server has just begun to look at baselines
+            return error.status == 409  # else the server has just begun to look at baselines
         return True
 
-    await until(created)
+    await until(created, 5 * EVER)
 
 
 async def clear(api: KubeAPI, namespace: str) -> None:
-    with suppress(ApiError):
-        await api.delete(path_of(V1, "agentpolicies", namespace), deadline=60)
+    with suppress(ApiError, StoreUnavailable):
+        await api.delete(path_of(V1, "agentpolicies", namespace), deadline=EVER)
 
 
 def reasons(replica: Replica, namespace: str) -> list[Accepted]:
     found = replica.source.acceptance
     return [each.reason for key, each in found.outcomes.items() if key[1] == namespace] if found is not None else []
+
+
+async def in_force(replica: Replica, author: Author, spec: dict[str, Any]) -> float:
+    """How long it takes, in seconds, from kubectl's start until the replica goes by it."""
+    began = time.monotonic()
+    await author.apply(spec)
+    await until(lambda: replica.policies(author.namespace) == {"support": spec})
+    return time.monotonic() - began
 
 
 async def test_B5_a_crowd_of_heavy_policies_keeps_nobody_else_waiting(
@@ -97,17 +109,16 @@ async def test_B5_a_crowd_of_heavy_policies_keeps_nobody_else_waiting(
     crowd = {f"slow-{number:02d}": SLOW for number in range(60)} | {f"giant-{number}": GIANT for number in range(8)}
     assert len(json.dumps(GIANT)) > 1_000_000
     try:
+        alone = await in_force(replica, quiet, ALLOW)
         async with monitored() as monitor:
             writing = [asyncio.create_task(create(admin, author.namespace, *each)) for each in crowd.items()]
             await until(lambda: len(reasons(replica, author.namespace)) > 5)
-            began = time.monotonic()
-            await quiet.apply(DENY)
-            await until(lambda: replica.policies(quiet.namespace) == {"support": DENY})
-            took = time.monotonic() - began
+            took = await in_force(replica, quiet, DENY)
             await asyncio.gather(*writing)
             await until(lambda: len(reasons(replica, author.namespace)) == len(crowd))
-        print(f"the quiet namespace waited {took:.1f} s; longest block {monitor.longest:.2f} s")  # noqa: T201 - for -s
-        assert took < SECONDS
+        said = f"the quiet namespace waited {took:.1f} s, alone {alone:.1f} s; longest block {monitor.longest:.2f} s"
+        print(said)  # noqa: T201 - for who reads -s
+        assert took < SECONDS + 5 * alone
         assert monitor.longest < BLOCKED
         assert reasons(replica, author.namespace).count(Accepted.INVALID) == 8
         giant = replica.outcome(author.namespace, "giant-0")
