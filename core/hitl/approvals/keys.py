@@ -42,11 +42,11 @@ def request_name(tool: str, key: bytes, *, workload: str, session: str, key_text
     """
     if len(key) != KEY_BYTES:
         raise Unavailable("NO_KEY", f"the namespace key has {len(key)} bytes, not {KEY_BYTES}; wait for a config")
-    # After a request was cleaned up its call_id, used again, gives this very name to another request: it must be the same
-    # for hubs that know nothing of each other, or of what was there before. Nothing takes the one for the other. A vote
-    # carries uid and digest of the request that its writer read, and the API server refuses it for any other (C1); hubs
-    # remember what ended, and hear of what was deleted, by uid; history shows what is stored. Who types a whole name
-    # from memory decides what stands there now, and that stands in the vote.
+    # After a request was cleaned up its call_id, used again, gives this very name to another request: it must be the
+    # same for hubs that know nothing of each other, or of what was there before. Nothing takes the one for the other. A
+    # vote carries uid and digest of the request that its writer read, and the API server refuses it for any other (C1);
+    # hubs remember what ended, and hear of what was deleted, by uid; history shows what is stored. Who types a whole
+    # name from memory decides what stands there now, and that stands in the vote.
     # JCS keeps the parts apart: ("a", "bc") and ("ab", "c") must not give one name.
     digest = hmac.digest(key, rfc8785.dumps([_VERSION, workload, session, key_text, n]), "sha256")
     bits = int.from_bytes(digest[:8], "big") >> (64 - 5 * SUFFIX)
