@@ -1,13 +1,15 @@
 """The program itself: exit codes, the edge where errors become words, lazy loading, help and completion."""
 
+import json
 import os
 import subprocess
 import sys
 
 import click
 import pytest
+import yaml
 
-from cli.homes import HITL, AHome
+from cli.homes import HITL, AHome, a_spec
 from hitl.errors import (
     AlreadyExists,
     AmbiguousName,
@@ -103,6 +105,43 @@ def test_what_cannot_be_parsed_exits_2_with_the_way_to_help(home: AHome, words: 
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: ")
     assert " --help" in done.err
+
+
+def test_a_mistyped_command_is_told_which_was_meant(home: AHome) -> None:
+    """A slip of the fingers is answered with the command; what is nobody's with the way to help."""
+    assert home.hitl("aprove", "x").err.startswith("error: there is no command 'aprove'; did you mean approve?\n")
+    assert home.hitl("xyzzy").err.startswith("error: No such command 'xyzzy'.\n")
+
+
+def test_an_ambiguous_name_lists_ten_and_what_to_type(home: AHome) -> None:
+    """Exit code 2, ten of the twelve that fit, how many more there are, and two commands that can be copied."""
+    for number in range(12):
+        home.request(f"many-{number:02}")
+    done = home.hitl("show", "many-")
+    assert done.code == 2
+    first, *listed, more, look = done.err.splitlines()
+    assert first == 'error: "many-" fits 12 requests; give more letters'
+    assert [each.split()[0] for each in listed] == [f"many-{number:02}" for number in range(10)]
+    assert more == "  … 2 more"
+    assert look == "Look:  hitl show many-00    All:  hitl list"
+    assert home.hitl("show", "many-1").err.splitlines()[-2].startswith("  many-11")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1"])
+def test_a_locale_without_our_letters_gets_them_written_out(home: AHome, encoding: str) -> None:
+    """Bars, dots and an agent's words stand as escapes where the locale has none of them; JSON stays the same JSON."""
+    home.request("far-1", a_spec(summary="退款 150.00 EUR"))
+    env = {**os.environ, "HITL_HOME": str(home.path), "PYTHONIOENCODING": encoding}
+
+    def said(*words: str) -> str:
+        done = subprocess.run(
+            [str(HITL), *words], capture_output=True, text=True, env=env, check=True, encoding=encoding
+        )
+        return done.stdout
+
+    assert said("show", "far-1").startswith("\\u9000\\u6b3e 150.00 EUR\n")
+    assert json.loads(said("show", "far-1", "-o", "json"))["spec"]["summary"] == "退款 150.00 EUR"
+    assert yaml.safe_load(said("show", "far-1", "-o", "yaml"))["spec"]["summary"] == "退款 150.00 EUR"
 
 
 def test_alone_it_explains_itself(home: AHome) -> None:
