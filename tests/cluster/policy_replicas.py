@@ -27,7 +27,7 @@ from hitl_operator.cluster.accepted_specs import AcceptedSpecs
 from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.policy_source import PolicySource
 from hitl_operator.cluster.policy_status import PolicyStatus
-from hitl_operator.cluster.replicas import Reporter
+from hitl_operator.cluster.reporter import Reporter
 from hitl_operator.heads import AuditHeads
 from hitl_operator.hub import Hub
 from hitl_operator.identity import HomeAuthenticator
@@ -226,6 +226,10 @@ class Author:
     async def read(self, name: str = "support", *, kind: str = "AgentPolicy") -> dict[str, Any]:
         """As `kubectl get -o json`, with everything in it."""
         return dict(json.loads(await self._kubectl("get", kind.lower(), name, "-o", "json", "--show-managed-fields")))
+
+    async def row(self, name: str = "support") -> list[str]:
+        """As `kubectl get ap` shows it, by column."""
+        return (await self._kubectl("get", "ap", name, "--no-headers")).split()
 
     async def annotate(self, text: str, *, name: str = "support") -> None:
         """As `kubectl annotate --overwrite`."""

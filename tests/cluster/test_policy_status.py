@@ -41,6 +41,7 @@ async def test_an_accepted_policy_says_what_its_rules_match(replicas: Replicas, 
     await author.apply(DENY)
     status = await until(lambda: has(author, Accepted=("True", "Valid"), Programmed=("Unknown", "Unmatched")))
     assert status["observedGeneration"] == 1
+    assert (await author.row())[:4] == ["support", "Enforce", "ReadOnly", "True"]
     assert status["conditions"]["Accepted"]["message"] == "1 rule: [1] Deny delete_*"
     assert status["conditions"]["Accepted"]["observedGeneration"] == 1
 

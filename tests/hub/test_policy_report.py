@@ -71,6 +71,22 @@ def test_programmed_says_whether_sidecars_run_it(tally: Tally, status: str, reas
     assert words in found["message"]
 
 
+@pytest.mark.parametrize(
+    ("spec", "in_force"),
+    [
+        (DENY, {"mode": "Enforce", "autonomy": "ReadOnly"}),
+        ({"mode": "Monitor", "autonomy": 3}, {"mode": "Monitor", "autonomy": "Calibrated"}),
+        ({"rules": 1}, None),
+    ],
+    ids=["left out", "written, as a number", "never accepted"],
+)
+def test_status_says_what_is_in_force(spec: Any, in_force: dict[str, str] | None) -> None:
+    """Columns show what holds where the spec leaves it out; nothing holds of what was never accepted."""
+    resource = a_resource(spec)
+    found = accept([resource], {}, readings=Readings(), settings=Settings(), now=BORN)
+    assert status_of(resource, found.outcomes[resource.key], Known(), BORN).get("inForce") == in_force
+
+
 def test_what_was_never_accepted_is_not_programmed() -> None:
     """Programmed then points to Accepted, whatever sidecars do."""
     found = conditions(a_resource({"rules": 1}), Known(Tally(3, 3)))["Programmed"]

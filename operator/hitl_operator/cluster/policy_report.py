@@ -60,6 +60,8 @@ def status_of(resource: Resource, outcome: Outcome, known: Known, now: datetime)
         "observedGeneration": outcome.resource.generation,
         "conditions": [found[kind] for kind in PolicyCondition if found.get(kind)],
     }
+    if policy is not None:
+        status["inForce"] = {"mode": policy.mode.value, "autonomy": policy.autonomy.value}
     if resource.kind != "ToolServer" and known.tally is not None:
         status["sidecars"] = _sidecars(resource, known.tally)
     if known.usage is not None:

@@ -39,7 +39,7 @@ from hitl_operator.cluster.policy_resources import Resource
 from hitl_operator.cluster.policy_source import PolicySource
 from hitl_operator.cluster.policy_status import PolicyStatus
 from hitl_operator.cluster.readyz import Checks
-from hitl_operator.cluster.replicas import Reporter
+from hitl_operator.cluster.reporter import Reporter
 from hitl_operator.cluster.reviews import Reviews
 from hitl_operator.cluster.root_key import RootKey
 from hitl_operator.cluster.settings_file import SettingsFile
