@@ -217,7 +217,7 @@ async def test_a_refused_config_is_seen(
     hub.look()
     await sidecar.next_config(reason="no such key: delete_*")
     await logged(caplog, "config-nacked", "no such key")
-    assert hub.count("sidecars", current="false") == 1
+    await counted(hub, 1, "sidecars", current="false")
     (world.policies / "more.yaml").write_text(DENY.replace("delete_*", "drop_*"))
     hub.look()
     await sidecar.next_config()

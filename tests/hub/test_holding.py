@@ -198,7 +198,7 @@ async def test_escalation_lets_others_decide(world: World, hub: HubHere, sidecar
     await world.decide(held.handle, "cy")
     await held.ready()
     assert (await sidecar.consume(held.handle, spec.digest)).release == RELEASED
-    assert hub.count("hold_escalations_total") == 1
+    await counted(hub, 1, "hold_escalations_total")
 
 
 async def test_a_signed_note_moves_the_deadline_and_a_forged_one_does_not(

@@ -1,6 +1,6 @@
 """Several hubs side by side: who writes, and that nothing waits for ever where nobody leads (I13, DESIGN 11, 14)."""
 
-from hubs import RELEASED, World, a_spec, eventually
+from hubs import RELEASED, World, a_spec, counted, eventually
 
 from hitl.approvals.requests import State
 
@@ -102,5 +102,5 @@ async def test_two_hubs_leave_a_held_call_to_the_one_that_holds_it(world: World)
     await world.decide(held.handle, "ana")
     await held.ready()
     assert (await sidecar.consume(held.handle, spec.digest)).release == RELEASED
-    assert holder.count("holds_total", tier="confirm", outcome="consumed") == 1
+    await counted(holder, 1, "holds_total", tier="confirm", outcome="consumed")
     assert other.count("decisions_total", decision="approved", tier="confirm") == 0

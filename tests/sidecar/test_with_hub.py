@@ -79,7 +79,7 @@ def real_hub() -> Iterator[RealHub]:
         with grpc.insecure_channel(
             f"unix:{home / 'hub.sock'}", options=[("grpc.max_reconnect_backoff_ms", 100)]
         ) as channel:
-            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True)
+            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=120, wait_for_ready=True)
         for name, groups in (("ana", ("support",)), ("bo", ("managers",)), ("cy", ("support", "managers"))):
             add_reviewer(home, name, groups)
         yield RealHub(home)

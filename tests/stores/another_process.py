@@ -79,7 +79,7 @@ async def fill(store: SQLiteStore, clock: Clock) -> None:
 
 async def main(database: str, time: str, job: str, *arguments: str) -> None:
     clock = Clock(datetime.fromisoformat(time))
-    async with SQLiteStore.open(Path(database), clock=clock) as store:
+    async with SQLiteStore.open(Path(database), clock=clock, patience=60) as store:
         await {"decide": decide, "consume": consume, "burst": burst, "fill": fill}[job](store, clock, *arguments)
 
 

@@ -18,7 +18,7 @@ class SQLiteWorld(StandingStill):
         self.path = path
         self._stack = stack
 
-    async def open(self, *, patience: float = 5.0) -> SQLiteStore:
+    async def open(self, *, patience: float = 60.0) -> SQLiteStore:
         return await self._stack.enter_async_context(SQLiteStore.open(self.path, clock=self.clock, patience=patience))
 
 

@@ -19,7 +19,7 @@ from hitl.stores.kubernetes.objects import path_to
 # What a person who decides in these stories is in; those named in a decision must be among them.
 GROUPS = ("reviewers", "support-leads", "a", "b")
 OPERATORS_GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{DEFAULT.namespace}", "system:authenticated")
-SLACK = timedelta(seconds=15)  # between a stamp and our look at it, on a machine that others share
+SLACK = timedelta(seconds=60)  # between a stamp and our look at it, on a machine that others share
 RBAC = "rbac.authorization.k8s.io/v1"
 
 
@@ -101,6 +101,7 @@ async def kubernetes_world(plane: ControlPlane) -> AsyncIterator[KubernetesWorld
                     "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "reviewers"}],
                 },
             )
+        await _until_bound(await world.api("anybody", ("reviewers",)))
         await _sweep(admin, await world.operator_api())
         yield world
 
@@ -111,6 +112,17 @@ async def _there(admin: KubeAPI, path: str, body: dict[str, Any]) -> None:
     except ApiError as error:
         if error.reason != "AlreadyExists":
             raise
+
+
+async def _until_bound(reviewer: KubeAPI) -> None:
+    """Returns when the server goes by the binding of reviewers, which it does a moment after it was stored."""
+    reviews = path_of("authorization.k8s.io/v1", "selfsubjectaccessreviews")
+    most = {"verb": "approve", "group": "hitl.dev", "resource": "approvalrequests", "subresource": "multi-factor"}
+    async with asyncio.timeout(60):
+        while not (  # noqa: ASYNC110 - the server tells nobody
+            await reviewer.create(reviews, {"spec": {"resourceAttributes": most}})
+        )["status"]["allowed"]:
+            await asyncio.sleep(0.02)
 
 
 async def _sweep(admin: KubeAPI, operator: KubeAPI) -> None:

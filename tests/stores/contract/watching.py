@@ -122,7 +122,7 @@ class Watching(StoreTests):
             following = asyncio.ensure_future(follow())
             await opened(world, store)
             await asyncio.sleep(0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await following in (0, 1)
         await watch.aclose()
         with pytest.raises(StopAsyncIteration):

@@ -84,7 +84,7 @@ def kinds(results: Iterable[object]) -> Counter[str]:
 
 async def next_of(watch: Watch) -> ApprovalRequest:
     """The next change; a promise that is broken fails the test instead of stopping it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await anext(watch)
 
 
