@@ -34,10 +34,12 @@ def main() -> int:
         parser.error(f"no measurement {', '.join(unknown)}; choose from {', '.join(MEASUREMENTS)}")
     print(f"Python {platform.python_version()}, {platform.machine()}, {platform.system()} {platform.release()}")
     rows: list[Row] = []
-    for name in chosen:
-        print(f"measuring {name} …", file=sys.stderr)
-        rows += MEASUREMENTS[name]()
-    print(render(rows))
+    try:
+        for name in chosen:
+            print(f"measuring {name} …", file=sys.stderr)
+            rows += MEASUREMENTS[name]()
+    finally:
+        print(render(rows))  # also where one of them fails or takes too long: the others took their time as well
     return 0
 
 

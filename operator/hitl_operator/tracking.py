@@ -14,7 +14,7 @@ from hitl.approvals.requests import ApprovalRequest, RequestSpec, State
 from hitl.approvals.settlement import Settlement
 from hitl_operator.trusting import Said
 
-# How many ended requests are remembered at all; each takes some 300 bytes.
+# How many ended requests are remembered at all; each takes some 700 bytes.
 _MOST_REMEMBERED = 20_000
 # Denials are kept whole, because their words are repeated; so many for each workload, and no longer than any cooldown.
 _MOST_DENIALS = 200
