@@ -19,6 +19,7 @@ from hitl_operator.identity import Authenticator
 from hitl_operator.keys import Keyring
 from hitl_operator.metrics import HubMetrics
 from hitl_operator.opening import Opened, Opener
+from hitl_operator.pacing import Buckets
 from hitl_operator.records import Witness, Witnesses
 from hitl_operator.releasing import Releaser
 from hitl_operator.settling import Settler
@@ -29,6 +30,10 @@ from hitl_operator.tracking import Open, Tracker
 from hitl_operator.usage import Usage
 from hitl_operator.verification import DecisionVerifier
 from hitl_operator.wishes import read_wish
+
+# What one pod may say on its Sync streams, in records (see `syncing`): at once, and each second. Ours keeps 2 000
+# records while the hub is away, and sends no more than that in a second.
+_UPLINK, _UPLINK_PER_SECOND = 6000, 3000
 
 
 class Hub:
@@ -74,6 +79,7 @@ class Hub:
         self.clock = clock
         self.stopping = asyncio.Event()
         self.sidecars = Sidecars(metrics, clock)
+        self.uplink: Buckets[str] = Buckets(_UPLINK, _UPLINK_PER_SECOND)
         self.tracker = Tracker()
         self.settler = Settler(
             store,

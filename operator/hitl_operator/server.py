@@ -14,15 +14,18 @@ from hitl_operator.hub import Hub
 from hitl_operator.service import HubService
 
 _SERVICE = "hitl.v1.HubService"
-_LARGEST = 16 << 20  # bytes of one message: a config with a few thousand rules
+_LARGEST_SENT = 16 << 20  # bytes of one message: a config with a few thousand rules
+# The same of what comes in, which is read whole before anybody looks at it (SECURITY B5): a hold has 128 KiB, a batch
+# of activity twice that, and more than is stored of a call is still refused in words.
+_LARGEST_RECEIVED = 2 << 20
 # Without the first two grpc.aio cancels half of a burst of ten thousand calls. One socket, one server: port sharing
 # would let a second process serve half of the connections.
 _OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", _LARGEST),
-    ("grpc.max_send_message_length", _LARGEST),
+    ("grpc.max_receive_message_length", _LARGEST_RECEIVED),
+    ("grpc.max_send_message_length", _LARGEST_SENT),
     ("grpc.max_metadata_size", 32 << 10),
 )
 _DRAIN = 3.0  # seconds for RPCs under way, once the streams have been ended

@@ -1,13 +1,18 @@
 """The sidecars that are connected, and which config each of them runs."""
 
+import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
+from hitl_operator.pacing import Buckets
+
+# Lines about refused configs: so many of one pod at once, and one in ten seconds after that (SECURITY B5).
+_LINES, _LINES_PER_SECOND = 5, 0.1
 
 _log = Log(__name__)
 
@@ -20,6 +25,7 @@ class Sidecar:
         since: when it connected, or was sent `wanted`.
         wanted: revision sent last. running: revision it said it runs.
         refused: why it did not take `wanted`; empty if it did or has not answered.
+        replaced: set once another stream of the same process took its place; this one is to end.
     """
 
     identity: Identity
@@ -29,6 +35,7 @@ class Sidecar:
     wanted: str = ""
     running: str = ""
     refused: str = ""
+    replaced: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def is_current(self) -> bool:
@@ -47,6 +54,7 @@ class Sidecars:
         self.changes = 0
         self._metrics = metrics
         self._clock = clock
+        self._lines: Buckets[str] = Buckets(_LINES, _LINES_PER_SECOND)
         self._known: dict[tuple[str, str], Sidecar] = {}
         self._current = (
             0  # counted along: with thousands of sidecars a change of config must not count them all each time
@@ -60,11 +68,13 @@ class Sidecars:
         return iter(self._known.values())
 
     def connect(self, identity: Identity, hello: hub_pb2.Hello) -> Sidecar:
-        """A sidecar opened its Sync stream; a second one of the same process takes the place of the first."""
+        """A sidecar opened its Sync stream; a second one of the same process ends the first."""
         sidecar = Sidecar(identity, hello.epoch, hello.compiler, self._clock(), running=hello.revision)
         key = identity.agent.pod_uid, hello.epoch
         replaced = self._known.get(key)
-        self._current -= replaced is not None and replaced.is_current
+        if replaced is not None:
+            self._current -= replaced.is_current
+            replaced.replaced.set()
         self._known[key] = sidecar
         self._count()
         _log.info("sidecar-connected", pod=identity.agent.pod_name, workload=identity.agent.workload, epoch=hello.epoch)
@@ -93,7 +103,7 @@ class Sidecars:
         if revision == sidecar.wanted:
             sidecar.refused = "" if accepted else reason or "it gave no reason"
         self._changed(sidecar, was)
-        if not accepted:
+        if not accepted and self._lines.take(sidecar.identity.agent.pod_uid):
             _log.error(
                 "config-nacked",
                 pod=sidecar.identity.agent.pod_name,

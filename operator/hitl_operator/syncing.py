@@ -1,7 +1,12 @@
-"""One Sync stream: config down, first and at every change; acknowledgements, activity and audit heads up."""
+"""One Sync stream: config down, first and at every change; acknowledgements, activity and audit heads up.
+
+What goes up is bounded by message and by pod: a sidecar that says more than ours ever would is read more slowly, and
+nobody else waits for it (SECURITY B5).
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sized
 
 from hitl.errors import InvalidInput
 from hitl.policy.actions import Action
@@ -12,6 +17,11 @@ from hitl_operator.hub import Hub
 from hitl_operator.sidecars import Sidecar
 
 HEARTBEAT = 3.0  # seconds; a sidecar counts staleness from the last one
+MOST_ROWS = 1000
+"""Records or rows of one message; our sidecar sends half as many."""
+# What is taken from `Hub.uplink` for each message: 1 for each record or row, and this for itself. A NACK is a line in
+# the log, and a hello two.
+_COSTS = {"hello": 600, "ack": 100, "nack": 600}
 _LONGEST = 128
 _ACTIONS = {int(action): action.word for action in Action}
 
@@ -36,11 +46,13 @@ async def sync(hub: Hub, identity: Identity, read: Read, write: Write) -> None:
     if SCHEMA not in hello.schemas:
         known = ", ".join(map(str, hello.schemas)) or "none"
         raise InvalidInput(f"hello: schemas are {known}; this hub serves {SCHEMA}; upgrade the sidecar")
+    await _pace(hub, identity, "hello")
     sidecar = hub.sidecars.connect(identity, hello)
     tasks = [
         asyncio.create_task(_listen(hub, sidecar, read)),
         asyncio.create_task(_tell(hub, sidecar, write)),
         asyncio.create_task(hub.stopping.wait()),
+        asyncio.create_task(sidecar.replaced.wait()),
     ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -84,20 +96,38 @@ async def _tell(hub: Hub, sidecar: Sidecar, write: Write) -> None:
 
 async def _listen(hub: Hub, sidecar: Sidecar, read: Read) -> None:
     while (message := await read()) is not None:
-        match message.WhichOneof("message"):
+        kind, rows = message.WhichOneof("message"), 0
+        match kind:
             case "ack":
                 ack = message.ack
+                kind = "ack" if ack.accepted else "nack"
                 hub.sidecars.answered(sidecar, ack.revision[:_LONGEST], accepted=ack.accepted, reason=ack.reason[:1000])
             case "activity":
-                hub.witness.acted(sidecar.identity, message.activity.records)
-                for record in message.activity.records:
-                    hub.metrics.activity.labels(_ACTIONS.get(record.action, "unknown")).inc()
+                records = message.activity.records
+                rows = _bounded("activity.records", records)
+                hub.witness.acted(sidecar.identity, records)
+                for action, count in Counter(_ACTIONS.get(record.action, "unknown") for record in records).items():
+                    hub.metrics.activity.labels(action).inc(count)
             case "audit_head":
                 hub.heads.note(sidecar.identity, message.audit_head, hub.clock())
             case "usage":
+                rows = _bounded("usage.policies", message.usage.policies)
                 hub.usage.called(message.usage, _names(hub, sidecar.identity))
             case _:
                 raise InvalidInput("hello comes once, at the beginning; after it only ack, activity, usage, audit_head")
+        await _pace(hub, sidecar.identity, kind, rows)
+
+
+async def _pace(hub: Hub, identity: Identity, kind: str | None, rows: int = 0) -> None:
+    """Wait before the next message of this pod where it has sent more than it may."""
+    if seconds := hub.uplink.owe(identity.agent.pod_uid, _COSTS.get(kind or "", 1) + rows):
+        await asyncio.sleep(seconds)
+
+
+def _bounded(field: str, rows: Sized) -> int:
+    if len(rows) > MOST_ROWS:
+        raise InvalidInput(f"{field}: has {len(rows)} entries, at most {MOST_ROWS} are read; send them in several")
+    return len(rows)
 
 
 def _names(hub: Hub, identity: Identity) -> set[str]:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from hitl.approvals.conditions import outcome
 from hitl.approvals.requests import ApprovalRequest, State
+from hitl.errors import InvalidInput
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
 
-_MOST = 2**53  # more calls than this a sidecar cannot have answered
+MOST = 2**53
+"""More calls than this nobody can have answered; no count goes above it, so that each can be written as JSON."""
 
 
 @dataclass(slots=True)
@@ -42,10 +44,17 @@ class Usage:
         self._uids = uids
 
     def called(self, usage: hub_pb2.Usage, known: Collection[str]) -> None:
-        """What a sidecar reports; only of policies that it was given, whatever it says."""
+        """What a sidecar reports; only of policies that it was given, whatever it says.
+
+        Raises:
+            InvalidInput: it names a policy and action twice; nothing of it counts.
+        """
+        if len({(each.policy, each.action) for each in usage.policies}) < len(usage.policies):
+            raise InvalidInput("usage.policies: names a policy and action twice; add their calls up")
         for each in usage.policies:
-            if each.policy in known and each.calls < _MOST:
-                self._of(each.policy).calls += each.calls
+            if each.policy in known and each.calls < MOST:
+                used = self._of(each.policy)
+                used.calls = min(MOST, used.calls + each.calls)
 
     def opened(self, request: ApprovalRequest) -> None:
         """As `Witness.opened`."""

@@ -27,7 +27,8 @@ _SEND_EVERY = 1.0  # seconds between batches of activity
 _HEAD_EVERY = 60.0  # seconds between audit heads (SECURITY H2)
 _USAGE_EVERY = 10.0  # seconds between reports of usage
 _MOST_ACTIVITY = 2000  # records kept while the hub is away; the audit log has them all
-_BATCH = 500
+_BATCH = 500  # records or rows of one message; the hub reads no more than twice that
+_LARGEST_BATCH = 256 << 10  # bytes of one message of activity; a single record has a few thousand
 
 
 def head_to_proto(head: Head) -> hub_pb2.AuditHead:
@@ -139,13 +140,13 @@ class Sync:
                 await self._woken()
                 while self._acks:
                     await call.write(hub_pb2.SyncRequest(ack=self._acks.popleft()))
-                while batch := [self._activity[n] for n in range(min(_BATCH, len(self._activity)))]:
+                while batch := self._batch():
                     await call.write(hub_pb2.SyncRequest(activity=hub_pb2.Activity(records=batch)))
                     for _ in batch:
                         self._activity.popleft()
                 if loop.time() >= usage_at:
                     usage_at += self._usage_every
-                    if (usage := self._usage.report()) is not None:
+                    while (usage := self._usage.report(_BATCH)) is not None:
                         await call.write(hub_pb2.SyncRequest(usage=usage))
                         self._usage.reported(usage)
                 if loop.time() >= head_at:
@@ -153,6 +154,17 @@ class Sync:
                     await call.write(hub_pb2.SyncRequest(audit_head=head_to_proto(self._head())))
         except (aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the reader of the same stream sees the same end and says why
+
+    def _batch(self) -> list[hub_pb2.ActivityRecord]:
+        """The oldest records, as many as go into one message."""
+        batch: list[hub_pb2.ActivityRecord] = []
+        size = 0
+        for record in self._activity:
+            size += record.ByteSize()
+            if batch and (size > _LARGEST_BATCH or len(batch) == _BATCH):
+                break
+            batch.append(record)
+        return batch
 
     async def _woken(self) -> None:
         try:

@@ -22,15 +22,15 @@ class Usage:
         self._checks = checks
         self._reported: Counts = {}
 
-    def report(self) -> hub_pb2.Usage | None:
-        """What has come since what was reported; None for nothing."""
+    def report(self, most: int) -> hub_pb2.Usage | None:
+        """What has come since what was reported, so many rows at most; None for nothing."""
         now = self._counted()
         fresh = {key: count - self._reported.get(key, 0) for key, count in now.items()}
         rows = [
             hub_pb2.PolicyUsage(policy=policy, action=action, calls=calls)
             for (policy, action), calls in fresh.items()
             if calls
-        ]
+        ][:most]
         return hub_pb2.Usage(policies=rows) if rows else None
 
     def reported(self, usage: hub_pb2.Usage) -> None:

@@ -108,6 +108,7 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
         self.activity: list[hub_pb2.ActivityRecord] = []
         self.heads: list[hub_pb2.AuditHead] = []
         self.usage: list[hub_pb2.PolicyUsage] = []
+        self.batches: list[tuple[int, int]] = []  # rows and bytes of each message of activity or usage
         self.hellos: list[hub_pb2.Hello] = []
         self.on_open: Callable[[RequestSpec], hub_pb2.HoldResponse | None] | None = None
         self.on_consume: Callable[[hub_pb2.ConsumeRequest], Awaitable[hub_pb2.ConsumeResponse | None]] | None = None
@@ -247,10 +248,12 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
                 case "ack":
                     self.acks.append(message.ack)
                 case "activity":
+                    self.batches.append((len(message.activity.records), message.activity.ByteSize()))
                     self.activity.extend(message.activity.records)
                 case "audit_head":
                     self.heads.append(message.audit_head)
                 case "usage":
+                    self.batches.append((len(message.usage.policies), message.usage.ByteSize()))
                     self.usage.extend(message.usage.policies)
             self.changed.set()
 

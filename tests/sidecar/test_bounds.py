@@ -9,7 +9,8 @@ from peer import ScriptedHub
 from test_holds import REFUND
 
 from hitl.audit import RecordKind
-from hitl.v1 import gate_pb2
+from hitl.v1 import gate_pb2, hub_pb2
+from hitl_operator.syncing import MOST_ROWS
 from hitl_sidecar.sync import Sync
 from hitl_sidecar.usage import Usage
 
@@ -94,3 +95,31 @@ async def test_I12_calls_go_up_as_numbers_by_policy_and_action(gate: Running, hu
         (policy, gate_pb2.ACTION_DENY, 1),
     ]
     assert [(row.policy, row.action, row.calls) for row in third] == [(policy, gate_pb2.ACTION_ALLOW, 1)]
+
+
+async def test_B5_what_goes_up_is_split_into_what_a_hub_reads(gate: Running, hub: ScriptedHub) -> None:
+    """B5: however much is to be told, no message has more rows or bytes than a hub takes, and nothing is left out."""
+    checks: dict[tuple[str, str, str], int] = {
+        ("Allow", "allowed", f"AgentPolicy/shop/p-{n}"): n for n in range(1, 1201)
+    }
+    sidecar = gate.sidecar
+    sync = Sync(
+        sidecar.hub,
+        sidecar.programmed,
+        epoch="e",
+        head=lambda: sidecar.audit.head,
+        on_config=lambda _: None,
+        usage=Usage(checks),
+        usage_every=0.01,
+    )
+    for number in range(1500):
+        sync.note(hub_pb2.ActivityRecord(tool=f"shop/{number}", summary="\N{FACE WITH TEARS OF JOY}" * 600))
+    before = len(hub.activity)
+    task = asyncio.create_task(sync.run())
+    rows = await hub.until(lambda: list(hub.usage) if len(hub.usage) >= 1200 else None)
+    records = await hub.until(lambda: hub.activity[before:] if len(hub.activity) >= before + 1500 else None)
+    task.cancel()
+    assert [record.tool for record in records] == [f"shop/{number}" for number in range(1500)]
+    assert {row.policy: row.calls for row in rows} == {policy: calls for (_, _, policy), calls in checks.items()}
+    assert max(each for each, _ in hub.batches) <= MOST_ROWS
+    assert max(size for _, size in hub.batches) <= 300_000

@@ -10,7 +10,7 @@ import orjson
 
 from hitl.errors import InvalidInput
 from hitl_operator.cluster.crowding import in_turns
-from hitl_operator.usage import Used
+from hitl_operator.usage import MOST, Used
 
 _SCHEMA: Final = 1
 MOST_BEHIND: Final = 10  # named for each policy
@@ -149,12 +149,12 @@ def tallies_of(reports: Iterable[Report]) -> dict[str, Tally]:
 
 
 def added(parts: Iterable[Mapping[str, Used]]) -> dict[str, Used]:
-    """The sum by uid."""
+    """The sum by uid; of calls never more than can be written and read again by everybody."""
     found: dict[str, Used] = {}
     for part in parts:
         for uid, used in part.items():
             total = found.setdefault(uid, Used())
-            total.calls += used.calls
+            total.calls = min(MOST, total.calls + used.calls)
             total.held += used.held
             total.decided += used.decided
             total.expired += used.expired
