@@ -31,7 +31,7 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.shipped import admission
 from hitl.stores.kubernetes.objects import path_to, request_of
 
-PATIENCE = 60.0  # seconds for what takes the cluster one
+PATIENCE = 180.0  # seconds for what takes the cluster one, and a cluster on a machine that many share far longer
 DECISIONS = "hitl-decisions"  # the policy that says who decides, and its binding
 LIFE = "1h"  # of a token; the kubelet would renew it; the demonstration is over before that
 

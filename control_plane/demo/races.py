@@ -16,7 +16,7 @@ from hitl.errors import HitlError
 from hitl_cli.demo.timeline import Timeline
 
 ANA, BO = "ana@example.com", "bo@example.com"
-DEADLINE = 60.0  # seconds within which an approved call must have come back, whatever was killed
+DEADLINE = 120.0  # seconds within which an approved call must have come back, whatever was killed
 AGAIN = ("PENDING", "UNAVAILABLE", "NO ANSWER", "UNKNOWN")  # answers after which an agent asks again
 PAUSE = 1.2  # seconds before an agent asks again; sixty calls a minute are let in
 PAST_THE_LEASE = 13.0  # seconds; a holder whose renewals fail stops after 10

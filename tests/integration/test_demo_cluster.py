@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.xdist_group("cluster-full")]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200), pytest.mark.xdist_group("cluster-full")]
 
 
 def still_running(folder: str) -> list[str]:
@@ -33,7 +33,7 @@ def test_I6_the_demonstration_on_a_cluster_loses_no_call_and_releases_none_twice
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=590,
+        timeout=1180,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr

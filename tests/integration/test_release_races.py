@@ -17,7 +17,11 @@ import pytest
 from hitl_cli.demo.stage import Stage
 from hitl_cli.demo.world import World
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
+
+
+# Exit codes of `hitl approve`: counted; recorded, and not counted yet when it stops looking, which is two seconds on.
+RECORDED = (0, 5)
 
 
 @pytest.fixture
@@ -59,12 +63,21 @@ def approve(stage: Stage, name: str, reviewer: str = "ana") -> int:
     return stage.hitl("approve", name, "--as", reviewer).returncode
 
 
+def insisted(stage: Stage, order: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """What an agent hears in the end that makes its call again while it hears nothing, or that nobody can tell yet."""
+    give_up = time.monotonic() + 90
+    while answer["outcome"] in ("PENDING", "UNAVAILABLE", "NO ANSWER") and time.monotonic() < give_up:
+        time.sleep(1)  # as agents should: more than one call a second is a flood
+        answer = stage.answer(stage.order(**order))
+    return answer
+
+
 def test_I6_an_approved_call_runs_once(stage: Stage) -> None:
     """Approved while the call waits: ALLOWED, executed once, and the same call_id never again."""
     order = refund(100, callID="a")
     name = opened(stage, order)
     waiting = stage.order(**order)
-    assert approve(stage, name) == 0
+    assert approve(stage, name) in RECORDED
     assert stage.answer(waiting)["outcome"] == "ALLOWED"
     assert stage.answer(stage.order(**order))["outcome"] == "ALREADY_RELEASED"
     assert ran(stage) == 1
@@ -77,7 +90,7 @@ def test_I6_an_approval_while_the_sidecar_restarts_is_kept_and_used_once(stage: 
     waiting = stage.order(**order)
     stage.kill("sidecar")
     assert stage.answer(waiting)["outcome"] == "NO ANSWER"
-    assert approve(stage, name) == 0
+    assert approve(stage, name) in RECORDED
     stage.start_sidecar()
     assert stage.answer(stage.order(**order))["outcome"] == "ALLOWED"
     assert stage.answer(stage.order(**order))["outcome"] == "ALREADY_RELEASED"
@@ -98,7 +111,7 @@ def test_I6_an_approval_raced_by_expiry_runs_once_or_never_and_both_sides_agree(
     answer = stage.answer(waiting)
     assert (answer["outcome"], ran(stage)) in {("ALLOWED", 1), ("EXPIRED", 0)}, (answer, code)
     if answer["outcome"] == "ALLOWED":
-        assert code == 0
+        assert code in RECORDED
     if code == 3:
         assert answer["outcome"] == "EXPIRED"
 
@@ -117,8 +130,8 @@ def test_I6_two_approvals_at_once_release_once(stage: Stage) -> None:
         voter.join()
     assert stage.answer(waiting)["outcome"] == "ALLOWED"
     assert ran(stage) == 1
-    assert set(codes) <= {0, 3}, codes
-    assert 0 in codes
+    assert set(codes) <= {*RECORDED, 3}, codes
+    assert set(codes) & set(RECORDED)
 
 
 def test_I8_a_policy_changed_to_deny_while_a_call_waits_releases_nothing(stage: Stage) -> None:
@@ -145,10 +158,7 @@ def test_I6_a_hub_killed_between_approval_and_consumption_releases_once(stage: S
     approve(stage, name)
     stage.kill("hub")
     stage.start_hub()
-    answer = stage.answer(waiting)
-    if answer["outcome"] != "ALLOWED":
-        assert answer["outcome"] in ("PENDING", "UNAVAILABLE"), answer
-        answer = stage.answer(stage.order(**order))
+    answer = insisted(stage, order, stage.answer(waiting))
     assert answer["outcome"] == "ALLOWED", answer
     assert stage.answer(stage.order(**order))["outcome"] == "ALREADY_RELEASED"
     assert ran(stage) == 1
@@ -173,11 +183,7 @@ def test_I6_a_kill_at_any_moment_around_the_approval_runs_nothing_twice(stage: S
         stage.kill(victim)
         stage.start_hub() if victim == "hub" else stage.start_sidecar()
         voting.join()
-        answer = stage.answer(waiting)
-        for _ in range(5):
-            if answer["outcome"] in ("ALLOWED", "ALREADY_RELEASED"):
-                break
-            answer = stage.answer(stage.order(**order))
+        answer = insisted(stage, order, stage.answer(waiting))
         assert answer["outcome"] in ("ALLOWED", "ALREADY_RELEASED"), answer
     amounts = [execution["arguments"]["amount"] for execution in World(stage.folder / "world").ran()]
     assert len(amounts) == len(set(amounts)), amounts

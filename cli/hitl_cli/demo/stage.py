@@ -166,7 +166,7 @@ class Stage:
 
     def _counters_of(self, name: str) -> Counter[str]:
         counted: Counter[str] = Counter()
-        with urllib.request.urlopen(self.metrics_url(name), timeout=5) as page:  # noqa: S310 - our own, on loopback
+        with urllib.request.urlopen(self.metrics_url(name), timeout=20) as page:  # noqa: S310 - our own, on loopback
             for line in page.read().decode().splitlines():
                 sample, _, value = line.rpartition(" ")
                 if sample.partition("{")[0].endswith(("_total", "_count")) and sample.startswith("hitl_"):
