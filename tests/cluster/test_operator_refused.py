@@ -65,6 +65,27 @@ async def test_a_refused_token_is_named_once_and_a_good_one_needs_no_restart(
     assert "no news of" not in (await operator.get("/readyz"))[1]
 
 
+async def test_a_token_that_goes_bad_later_is_named_once_by_each_who_needs_it(
+    installation: Installation, control_plane: ControlPlane, admin: KubeAPI, tmp_path: Path
+) -> None:
+    """401 while it runs: no line comes at every try; the Lease's words show when many have been made."""
+    token = tmp_path / "token"
+    token.write_text(await a_token(admin))
+    config = yaml.safe_load(control_plane.admin.read_text())
+    config["users"][0]["user"] = {"tokenFile": str(token)}
+    kubeconfig = tmp_path / "operator.kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    operator = await (await installation.operator("a").start("--kubeconfig", str(kubeconfig))).ready()
+    await until(operator.leads)
+    token.write_text("nonsense")
+    # It is lost when it could not be renewed for long, after many tries of everybody.
+    await until(lambda: "lease-lost" in operator.log.read_text())
+    events = [line.split(" ")[2] for line in operator.log.read_text().splitlines() if "401" in line]
+    assert {"lease-attempt-failed", "reports-unusable", "enforcement-not-checked"} <= set(events)
+    assert len(events) == len(set(events)), events
+    assert "problem=Unauthorized" not in operator.log.read_text()
+
+
 async def test_trouble_is_told_once_for_every_change(admin: KubeAPI, caplog: pytest.LogCaptureFixture) -> None:
     """The same failure again says nothing; another one, and the same one after it worked, does."""
     caplog.set_level("INFO")

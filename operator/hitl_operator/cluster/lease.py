@@ -16,10 +16,11 @@ from typing import Any, Final
 from hitl.errors import ApiError, StoreUnavailable
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
+from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.logs import Log
 
 _API: Final = "coordination.k8s.io/v1"
-_RELEASE_WITHIN: Final = 2.0  # seconds that giving it back may take when this process ends
+_RELEASE_WITHIN: Final = 5.0  # seconds that giving it back may take when this process ends; others would wait longer
 _SOON: Final = 0.05  # seconds until a look that follows a lost race
 
 _log = Log(__name__)
@@ -62,6 +63,7 @@ class Lease:
         if not 0 < retry < renew < duration:
             raise ValueError("a holder must stop before others may begin: retry < renew < duration")
         self.identity = identity
+        self.trouble = Trouble(api, "lease-attempt-failed", meaning="whoever holds it goes on until it ends")
         self._api = api
         self._place = path_of(_API, "leases", namespace, name)
         self._collection = path_of(_API, "leases", namespace)
@@ -100,10 +102,11 @@ class Lease:
                     async with asyncio.timeout(left):
                         if not await self._attempt(left):
                             pause = _SOON
-                except (TimeoutError, StoreUnavailable, ApiError) as error:
-                    _log.warning(
-                        "lease-attempt-failed", lease=self._name, held=self.is_held, problem=error or "no answer"
-                    )
+                    self.trouble.over()
+                except TimeoutError:
+                    self.trouble.tell(StoreUnavailable(f"the API server {self._api.server} did not answer in time"))
+                except (StoreUnavailable, ApiError) as error:
+                    self.trouble.tell(error)
                 self._tell()
                 if self.is_held:
                     pause = min(pause, max(0.0, self._held_until - self._clock()))

@@ -24,6 +24,7 @@ from hitl_operator.cluster.policy_resources import Resource, path_of_resource
 from hitl_operator.cluster.policy_source import PolicySource
 from hitl_operator.cluster.replica_reports import Tally
 from hitl_operator.cluster.replicas import Reports
+from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
 from hitl_operator.usage import Used
@@ -84,6 +85,8 @@ class PolicyStatus:
             lambda: [each.name for each in namespaces.items.values() if each.is_gated],
             monotonic=monotonic,
         )
+        self._unwritable = Trouble(api, "status-unwritable")
+        self._unread = Trouble(api, "reports-unusable", meaning="sidecars and usage are said as they were before")
         self._manned: dict[str, tuple[int, Manned]] = {}
         self._usage: dict[str, tuple[Used, float]] = {}
         self._written: dict[str, tuple[Mapping[str, Any], float]] = {}
@@ -116,8 +119,9 @@ class PolicyStatus:
             try:
                 await self._read_reports()
                 await self.write()
+                self._unwritable.over()
             except HitlError as error:
-                _log.warning("status-unwritable", problem=error)
+                self._unwritable.tell(error)
             except Exception:  # noqa: BLE001 - as everywhere here: nobody's policy ends the telling of all
                 note_defect(self._metrics, "policy-status")
 
@@ -125,10 +129,11 @@ class PolicyStatus:
         try:
             await self._reports.read()
             await self._reports.take_over({each.uid for each in self._source.written.resources.values()})
+            self._unread.over()
         except StoreUnavailable:
             raise
         except HitlError as error:
-            _log.warning("reports-unusable", problem=error, meaning="sidecars and usage are said as they were before")
+            self._unread.tell(error)
         except Exception:  # noqa: BLE001 - what is not counted is said as it was before
             note_defect(self._metrics, "replica-reports")
 

@@ -23,6 +23,7 @@ from hitl_operator.cluster.replica_reports import (
     report_to_json,
     shortened,
 )
+from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.hub import Hub
 from hitl_operator.logs import Log
 from hitl_operator.sources import ConfigBook
@@ -62,6 +63,7 @@ class Reporter:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._trouble = Trouble(api, "report-unwritable", meaning="status shows what was reported before")
         self._api = api
         self._namespace = namespace
         self._replica = replica
@@ -92,8 +94,9 @@ class Reporter:
     async def _try(self, *, is_last: bool = False) -> None:
         try:
             await self.report(is_last=is_last)
+            self._trouble.over()
         except HitlError as error:
-            _log.warning("report-unwritable", problem=error)
+            self._trouble.tell(error)
         except Exception:  # noqa: BLE001 - whatever it stumbles over, sidecars are served
             note_defect(self._hub.metrics, "replica-report")
 
