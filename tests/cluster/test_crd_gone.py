@@ -36,7 +36,7 @@ async def test_A7_a_policy_that_goes_with_its_crd_stays_in_force(
             await replica.source.written.look()
         assert replica.policies(author.namespace) == {"support": DENY}
         assert replica.book.version == published
-        (line,) = _told(caplog)
+        line = _told(caplog)[0]
         assert "agentpolicies.hitl.dev" in line
         assert "kubectl apply --server-side" in line
         assert "policy-deleted" not in caplog.text
@@ -50,7 +50,7 @@ async def test_A7_a_policy_that_goes_with_its_crd_stays_in_force(
     await author.apply(ALLOW)
     await until(lambda: replica.policies(author.namespace) == {"support": ALLOW})
     await author.apply(DENY)
-    await until(lambda: replica.policies(author.namespace) == {"support": DENY}, 5)
+    await until(lambda: replica.policies(author.namespace) == {"support": DENY})
     await author.delete()
     await until(lambda: replica.policies(author.namespace) == {})
     assert "Traceback" not in caplog.text
