@@ -7,6 +7,7 @@ the same run on the same machine.
 import argparse
 import platform
 import sys
+import traceback
 
 from benchmarks import burst, check, evaluation, fanout, listing, release, stored
 from benchmarks.rows import Row, render
@@ -34,13 +35,20 @@ def main() -> int:
         parser.error(f"no measurement {', '.join(unknown)}; choose from {', '.join(MEASUREMENTS)}")
     print(f"Python {platform.python_version()}, {platform.machine()}, {platform.system()} {platform.release()}")
     rows: list[Row] = []
+    failed = []
     try:
         for name in chosen:
             print(f"measuring {name} …", file=sys.stderr)
-            rows += MEASUREMENTS[name]()
+            try:
+                rows += MEASUREMENTS[name]()
+            except Exception:  # noqa: BLE001 - one that fails must not cost what the others took their time for
+                traceback.print_exc()
+                failed.append(name)
     finally:
-        print(render(rows))  # also where one of them fails or takes too long: the others took their time as well
-    return 0
+        print(render(rows))  # also where somebody ends it
+    if failed:
+        print(f"could not be measured: {', '.join(failed)}; see above for why", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ rate, and with everything at once. Beside it, in the same run, what the two writ
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ AT_ONCE = 200
 _HANDS = 16  # reviewers who decide at the same time
 _BUDGET_MS = 250.0
 _GIVE_UP = 300.0  # seconds
+_LOOK_AGAIN = 0.2  # seconds
 
 
 def run() -> list[Row]:
@@ -120,10 +122,11 @@ async def _waiting(store: KubernetesStore, wanted: set[str]) -> dict[str, Approv
     """The requests of these calls, by call_id, once all are open."""
     async with asyncio.timeout(_GIVE_UP):
         while True:
-            found = {each.spec.call.call_id: each for each in await store.list(NAMESPACE, pending_only=True)}
-            if wanted <= found.keys():
-                return found
-            await asyncio.sleep(0.2)
+            with contextlib.suppress(StoreUnavailable):
+                found = {each.spec.call.call_id: each for each in await store.list(NAMESPACE, pending_only=True)}
+                if wanted <= found.keys():
+                    return found
+            await asyncio.sleep(_LOOK_AGAIN)
 
 
 @asynccontextmanager
