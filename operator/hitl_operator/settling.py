@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from hitl.approvals.conditions import CancelReason, condition_of, with_condition, with_outcome
 from hitl.approvals.requests import ApprovalRequest, Condition, RequestStatus, State
 from hitl.approvals.settle import Outcome, Settlement, approve_unheld, settle
+from hitl.approvals.timeline import is_overstated
 from hitl.approvals.votes import with_verified
 from hitl.errors import Conflict, HitlError, NotFound, StoreUnavailable
 from hitl.policy.escaping import as_plain
@@ -223,7 +224,7 @@ class Settler:
     def _knows_all(self, request: ApprovalRequest) -> bool:
         entry = self._tracker.open.get(request.handle)
         said = entry.said if entry is not None and entry.request.uid == request.uid else []
-        return knows_all(request.status, said)
+        return knows_all(request.status, said) and not is_overstated(request, self._clock())
 
     async def settle_now(self, entry: Open, *, asked: bool = False) -> None:
         """Judge, settle and write until nothing is left to write.

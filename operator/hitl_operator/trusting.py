@@ -5,17 +5,14 @@ and judges everything else anew before it goes by it: what another hub wrote, or
 """
 
 from collections.abc import MutableSequence, Sequence
-from datetime import datetime, timedelta
-from typing import Final, TypeAlias
+from datetime import datetime
+from typing import TypeAlias
 
 from hitl.approvals.edits import tally
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, Note, RequestStatus, State, Verified
-from hitl.approvals.timeline import requirements_due
+from hitl.approvals.timeline import APART, requirements_due
 from hitl.errors import Unavailable
 from hitl_operator.verification import DecisionVerifier, Judgement
-
-# How far apart the clocks of two hubs may be: a step of escalation that was due for one of them may still come here.
-_APART: Final = timedelta(minutes=1)
 
 Said: TypeAlias = tuple[Decision | Note, Verified]
 """A vote or note exactly as it was, and the word on it."""
@@ -75,7 +72,7 @@ async def doubt(
                 return why
             said.append((vote, entry))
     is_approved = status.state is State.APPROVED and request.spec.kind is Kind.TOOL_CALL
-    if is_approved and not tally(request, requirements_due(request, now + _APART)).met:
+    if is_approved and not tally(request, requirements_due(request, now + APART)).met:
         return "it stands as Approved without the votes for it"
     return ""
 

@@ -93,7 +93,7 @@ async def test_H2_what_was_written_after_it_was_archived_is_kept(court: Court, t
     request = await an_ended_request(court)
     archive.keep(request)
     async with court.operator() as api:
-        changed = await court.outcome(request, {"notesApplied": 0, "escalated": 1}, api)
+        changed = await court.outcome(request, {"notesApplied": 0, "escalated": 0}, api)
     assert await swept(court, archive) == 0
     archive.keep(changed)
     assert await swept(court, archive) == 1

@@ -203,7 +203,7 @@ async def test_a_note_that_waits_to_be_heeded_keeps_the_vote_open(court: Court) 
         await court.outcome(request, {"expirationTime": request["metadata"]["creationTimestamp"]}, api)
     await court.vote(ANA, request)
     async with court.operator() as api:
-        await court.outcome(request, {"notesApplied": 1}, api)
+        await court.outcome(request, {"verified": [{"reviewer": ANA.name, "note": 1}], "notesApplied": 1}, api)
     await refused(court, BO, request, adding(vote_of(BO, request)), "is no longer pending")
 
 

@@ -4,8 +4,23 @@ from typing import Any
 
 import pytest
 
-from cluster.voting import ANA, BO, MIA, OPERATOR, Change, Court, Json, ending, proof, refused, tries, vote_of
-from hitl.policy.verdicts import EscalationStep, Requirement, SecondFactor
+from cluster.voting import (
+    ANA,
+    BO,
+    MIA,
+    OPERATOR,
+    Change,
+    Court,
+    Json,
+    applies,
+    ending,
+    note_of,
+    proof,
+    refused,
+    tries,
+    vote_of,
+)
+from hitl.policy.verdicts import EscalationStep, OnTimeout, Requirement, SecondFactor
 from stores.asking import a_spec
 
 LEADS = Requirement("leads", any_of=("support-leads",), origin="shop/refunds")
@@ -177,3 +192,29 @@ async def test_C3_the_operator_takes_nobody_s_time_away(court: Court) -> None:
     fresh = await court.ask(status={"expirationTime": None})
     past = to(expirationTime="2020-01-01T00:00:00.000000Z")
     await refused(court, OPERATOR, fresh, past, "Nobody gets less time than was promised")
+
+
+async def test_C4_the_operator_counts_no_more_than_there_is(court: Court) -> None:
+    """C4: steps and rounds that the spec has, notes that were left and verified, each counted once and never back."""
+    request = await court.ask(a_spec(requirements=(LEADS,), escalation=(STEP,)))
+    for steps in (2, 99):
+        await refused(court, OPERATOR, request, to(escalated=steps), "the steps of the request's own escalation")
+    await refused(court, OPERATOR, request, to(rounds=1), "granted where onTimeout says so")
+    await refused(court, OPERATOR, request, to(notesApplied=1), "verified notes that ask for time or people")
+    path = court.path(request["metadata"]["name"], "status")
+    async with court.api(ANA) as api:
+        for number, kind in ((1, "Extend"), (2, "Feedback")):
+            note = note_of(ANA, request, kind, number)
+            await applies(api, path, request, [note], manager=f"hitl-ana-{number}", where="notes")
+    await refused(court, OPERATOR, request, to(notesApplied=1), "verified notes that ask for time or people")
+    words = [{"reviewer": ANA.name, "note": 1}, {"reviewer": ANA.name, "note": 2}]
+    await refused(court, OPERATOR, request, to(verified=words, notesApplied=2), "verified notes that ask")
+    found = await tries(court, OPERATOR, request, to(verified=words, notesApplied=1, escalated=1), ways=["merge patch"])
+    assert found.messages == []
+    await refused(court, OPERATOR, request, to(escalated=0), "only upwards")
+    await refused(court, OPERATOR, request, to(notesApplied=0), "only upwards")
+
+    again = await court.ask(a_spec(on_timeout=OnTimeout.RETRY))
+    found = await tries(court, OPERATOR, again, to(rounds=1), ways=["merge patch"])
+    assert found.messages == []
+    await refused(court, OPERATOR, again, to(rounds=0), "not taken back")

@@ -43,6 +43,15 @@ def test_I13_a_request_that_nobody_wrote_to_ends_at_creation_plus_timeout() -> N
     assert before.status is None
 
 
+def test_C4_a_deadline_is_read_as_it_is_stored() -> None:
+    """C4: what somebody wrote is seen as written, also where nothing else was, and the end comes when it should."""
+    found = stored()
+    found["status"] = {"state": "Pending", "expirationTime": "2099-01-01T00:00:00.000000Z"}
+    request = request_of(found)
+    assert request.status.expiration_time == datetime(2099, 1, 1, tzinfo=UTC)
+    assert settle(request, T0 + timedelta(seconds=900)).outcome is Outcome.EXPIRED
+
+
 def test_a_newer_servers_metadata_is_passed_over_and_an_unknown_field_of_ours_is_not() -> None:
     """Whatever an API server adds to metadata a request is read; an unknown field of spec or status has a path."""
     later = stored(generation=3, selfLink="/x", somethingNew={"a": 1}, managedFields=[], finalizers=["x"])

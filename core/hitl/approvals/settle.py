@@ -19,10 +19,20 @@ from hitl.approvals.conditions import (
     with_outcome,
 )
 from hitl.approvals.edits import Edit, tally, unfit
+from hitl.approvals.escalation import steps_of, widen
 from hitl.approvals.requests import ApprovalRequest, DecisionKind, Kind, RequestStatus, State
-from hitl.approvals.requirements import Progress, barred, fold, progress, requirements_in_force, votes
+from hitl.approvals.requirements import (
+    Progress,
+    barred,
+    fold,
+    progress,
+    progress_of,
+    requirements_in_force,
+    requirements_of,
+    votes,
+)
 from hitl.approvals.settlement import Consumption, Outcome, Release, Settlement
-from hitl.approvals.timeline import InForce, in_force
+from hitl.approvals.timeline import APART, InForce, in_force, requirements_due
 from hitl.approvals.transitions import RESULTS
 from hitl.approvals.votes import denials
 from hitl.errors import Forbidden, NoLongerPending, Refused
@@ -70,7 +80,7 @@ def settle(request: ApprovalRequest, now: datetime, *, release_window: int = 300
                 Outcome(state.value),
                 reason=condition.reason if condition else "",
                 message=condition.message if condition else "",
-                progress=_progress(request, status),
+                progress=progress_of(request),
                 edit=tally(request, requirements_in_force(request)).wanted if superseded else None,
             )
         case never:
@@ -191,7 +201,7 @@ def report(request: ApprovalRequest, *, result: str, by: str) -> RequestStatus:
 def _settle_pending(request: ApprovalRequest, now: datetime) -> Settlement:
     force = in_force(request, now)
     status = _with_terms(request, force)
-    rows = _progress(request, status)
+    rows = progress(force.requirements, status.decisions, status.verified, excluded=barred(request.spec))
     if force.expired:
         after = format_duration(round((force.deadline - request.created).total_seconds()))
         text = f"nobody decided within {after}, until {force.deadline:%H:%M:%S} UTC; it had {_count(rows)}"
@@ -234,9 +244,11 @@ def _settle_approved(request: ApprovalRequest, now: datetime, release_window: in
     status = request.status
     condition = outcome(status.conditions, State.APPROVED)
     assert condition is not None, "the state follows from this condition"
-    rows = _progress(request, status)
-    # By what was asked, not by what the status says was asked: a hub's token writes the one, nobody the other.
-    counted = tally(request, in_force(request, now).requirements)
+    # By what was asked when it was approved, which follows from spec, time and notes, and not by what the status says
+    # was asked: whoever has a hub's token writes the one, nobody the other.
+    approved = min(condition.last_transition_time, now + APART)
+    counted = tally(request, requirements_due(request, approved))
+    rows = progress_of(request)
     standing = Settlement(Outcome.APPROVED, None, condition.reason, condition.message, rows, counted.edit)
     if request.spec.kind is not Kind.TOOL_CALL:
         return standing
@@ -253,13 +265,17 @@ def _ended(found: Outcome, status: RequestStatus, rows: tuple[Progress, ...]) ->
 
 
 def _with_terms(request: ApprovalRequest, force: InForce) -> RequestStatus:
+    """What is in force, written down for people. What was written before is not taken back, true or not."""
+    status = request.status
+    escalated = max(status.escalated, force.escalated)
+    steps = steps_of(request.spec)[:escalated]
     return replace(
-        request.status,
-        expiration_time=force.deadline,
-        requirements=force.requirements,
-        rounds=force.rounds,
-        escalated=force.escalated,
-        notes_applied=force.notes_applied,
+        status,
+        expiration_time=max(status.expiration_time or force.deadline, force.deadline),
+        requirements=widen(requirements_of(request.spec), steps),
+        rounds=max(status.rounds, force.rounds),
+        escalated=escalated,
+        notes_applied=max(status.notes_applied, force.notes_applied),
     )
 
 
@@ -280,11 +296,6 @@ def _who_approved(request: ApprovalRequest, edit: Edit | None) -> str:
         and fold(each.reviewer) not in barred(request.spec)
     )
     return f"approved by {', '.join(names)}"
-
-
-def _progress(request: ApprovalRequest, status: RequestStatus) -> tuple[Progress, ...]:
-    in_force_now = status.requirements or requirements_in_force(request)
-    return progress(in_force_now, status.decisions, status.verified, excluded=barred(request.spec))
 
 
 def _reminders(request: ApprovalRequest, now: datetime) -> tuple[int, datetime | None]:

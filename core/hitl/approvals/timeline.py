@@ -2,6 +2,11 @@
 
 Everything is replayed from the question, so it does not matter who looks, how often, or how late: a sweep that comes
 an hour after the deadline finds what a hub would have found on time.
+
+What the status says of the terms is for people and for columns. It is written with a token that may be stolen, or in a
+gap of enforcement by anybody (SECURITY C4, D5), so nothing is asked less, later or longer because it says so: whom a
+request asks follows from the spec, the time since it was made, and the notes that count. Only a deadline before the
+one that these give is taken as it stands: a request that ends too early lets nothing through.
 """
 
 from dataclasses import dataclass, replace
@@ -14,6 +19,10 @@ from hitl.policy.verdicts import EscalationStep, OnTimeout, Requirement
 
 # No request stays open longer than this after it was made, whatever rounds and notes add (DESIGN 6).
 LONGEST = timedelta(days=7)
+
+# How far apart the clocks of two hubs, or of a hub and its store, may be: what one of them wrote as due may still come
+# for the other.
+APART = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,44 +49,63 @@ class InForce:
 
 
 def deadline_of(request: ApprovalRequest) -> datetime:
-    """When the request ends without an answer, as last written; before the first write: creation + timeout."""
-    return request.status.expiration_time or _latest(request, request.created + _timeout(request))
+    """When the request ends without an answer: as last written, but no later than spec and notes can ever give.
+
+    Before the first write: creation + timeout.
+    """
+    written, first = request.status.expiration_time, _first_deadline(request)
+    if written is None or written <= first:
+        return first if written is None else written
+    latest = request.created + LONGEST
+    ends = _replayed(request, latest).deadline
+    return min(written, latest) if written <= ends + APART else ends
 
 
 def in_force(request: ApprovalRequest, now: datetime) -> InForce:
-    """The terms at `now`. Nothing that was written is ever taken back: counters and deadline only grow."""
+    """The terms at `now`."""
     spec, status = request.spec, request.status
     steps = steps_of(spec)
     replay = _replayed(request, now)
-    rounds = max(status.rounds, replay.rounds)
-    notes_applied = max(status.notes_applied, replay.notes_applied)
-    moved = (rounds, notes_applied) != (status.rounds, status.notes_applied)
+    moved = replay.rounds > status.rounds or replay.notes_applied > status.notes_applied
     written = deadline_of(request)
+    # A note that was judged late must not take away what was told: the round that came instead of it stands.
     deadline = max(written, replay.deadline) if moved else written
-    escalated = max(status.escalated, replay.escalated)
-    # By what is in force, not by the replay: a note that was judged late must not keep open what was told to end.
-    last = spec.on_timeout is OnTimeout.ABORT or bool(rounds) or deadline >= request.created + LONGEST
-    ends = deadline if deadline > now else replay.deadline
-    coming = [request.created + timedelta(seconds=step.after) for step in steps[escalated:]]
+    last = spec.on_timeout is OnTimeout.ABORT or bool(replay.rounds) or deadline >= request.created + LONGEST
+    coming = [request.created + timedelta(seconds=step.after) for step in steps[replay.escalated :]]
     return InForce(
         deadline=deadline,
-        requirements=widen(requirements_of(spec), steps[:escalated]),
-        rounds=rounds,
-        escalated=escalated,
-        notes_applied=notes_applied,
+        requirements=widen(requirements_of(spec), steps[: replay.escalated]),
+        rounds=replay.rounds,
+        escalated=replay.escalated,
+        notes_applied=replay.notes_applied,
         expired=last and now >= deadline,
-        next_change=min((ends, *(moment for moment in coming if now < moment < deadline))),
+        next_change=min((moment for moment in (deadline, replay.deadline, *coming) if now < moment), default=deadline),
     )
 
 
 def requirements_due(request: ApprovalRequest, now: datetime) -> tuple[Requirement, ...]:
-    """What is asked at `now`: the spec's, widened by the steps that are due, whatever was written down of them.
-
-    The spec never changes; the hub's part of the status is written with a token that may be stolen (SECURITY D5).
-    """
-    asked = replace(request.status, expiration_time=None, rounds=0, notes_applied=0)
-    due = _replayed(replace(request, status=asked), now).escalated
+    """What is asked at `now`: the spec's, widened by the steps that are due, whatever was written down of them."""
+    due = _replayed(request, now).escalated
     return widen(requirements_of(request.spec), steps_of(request.spec)[:due])
+
+
+def is_overstated(request: ApprovalRequest, now: datetime) -> bool:
+    """Whether the status says of the terms what spec, time and counted notes never gave (SECURITY C4).
+
+    What a hub whose clock is ahead wrote a moment before its time is no such thing, nor is the round that came before a
+    note was judged which would have put it off.
+    """
+    spec, status = request.spec, request.status
+    due = _replayed(request, now + APART)
+    without_notes = _replayed(replace(request, status=replace(status, notes=())), now + APART)
+    told = widen(requirements_of(spec), steps_of(spec)[: status.escalated])
+    return (
+        (status.expiration_time is not None and status.expiration_time > deadline_of(request))
+        or status.rounds > max(due.rounds, without_notes.rounds)
+        or status.escalated > max(due.escalated, without_notes.escalated)
+        or status.notes_applied > due.notes_applied
+        or status.requirements not in ((), told)
+    )
 
 
 def _replayed(request: ApprovalRequest, now: datetime) -> "_Replay":
@@ -99,9 +127,7 @@ class _Replay:
     def __init__(self, request: ApprovalRequest, steps: tuple[EscalationStep, ...]) -> None:
         self._request = request
         self._steps = steps
-        untouched = not request.status.rounds and not request.status.notes_applied
-        first = request.created + _timeout(request)
-        self.deadline = deadline_of(request) if untouched else _latest(request, first)
+        self.deadline = _first_deadline(request)
         self.rounds = self.escalated = self.notes_applied = 0
         self.over = False
 
@@ -135,6 +161,10 @@ class _Replay:
     def _take_steps_before(self, moment: datetime) -> None:
         due = sum(self._request.created + timedelta(seconds=step.after) < moment for step in self._steps)
         self.escalated = max(self.escalated, due)
+
+
+def _first_deadline(request: ApprovalRequest) -> datetime:
+    return _latest(request, request.created + _timeout(request))
 
 
 def _timeout(request: ApprovalRequest) -> timedelta:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NoReturn, TypeVar
 
 from hitl.approvals.conditions import OUTCOMES, outcome, state_of
+from hitl.approvals.escalation import steps_of, widen
 from hitl.approvals.requests import ApprovalRequest, NoteType, RequestStatus, State
 from hitl.approvals.requirements import fold, requirements_of
 from hitl.approvals.timeline import LONGEST
@@ -140,9 +141,11 @@ def _check_terms(request: ApprovalRequest, new: RequestStatus) -> None:
     after = (new.rounds, new.escalated, new.notes_applied)
     if any(now < then for then, now in zip(before, after, strict=True)):
         _refuse(request, "rounds, escalation steps and applied notes are only counted up")
-    if new.rounds > (0 if request.spec.on_timeout is OnTimeout.ABORT else 1):
+    # By what is added: what somebody else counted too high is believed nowhere, and must not block every write.
+    if new.rounds > max(old.rounds, 0 if request.spec.on_timeout is OnTimeout.ABORT else 1):
         _refuse(request, f"onTimeout {request.spec.on_timeout.value} does not grant {new.rounds} more timeouts")
-    if new.escalated > len(request.spec.escalation) or new.notes_applied > len(new.notes):
+    too_many = new.escalated > max(old.escalated, len(request.spec.escalation))
+    if too_many or new.notes_applied > max(old.notes_applied, len(new.notes)):
         _refuse(request, "more escalation steps or notes are applied than there are")
     _check_deadline(request, new)
     asked = old.requirements or requirements_of(request.spec)
@@ -155,7 +158,9 @@ def _check_terms(request: ApprovalRequest, new: RequestStatus) -> None:
         and (set(was.any_of) <= set(now.any_of) and bool(was.any_of) == bool(now.any_of))
         for was, now in zip(asked, given, strict=False)
     )
-    if not same or (given != asked and new.escalated == old.escalated):
+    # Those of the spec stand again where somebody wrote others.
+    own = widen(requirements_of(request.spec), steps_of(request.spec)[: new.escalated])
+    if given != own and (not same or (given != asked and new.escalated == old.escalated)):
         _refuse(request, "requirements are a snapshot: only an escalation step may add groups to them")
     if old.state is not State.PENDING and (after != before or given != asked):
         _refuse(request, "the terms of a decided request do not change")

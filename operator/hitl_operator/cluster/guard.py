@@ -260,6 +260,7 @@ class Enforcement:
             self._api,
             settling,
             confirmed=record.confirmed,
+            now=self._clock(),
             why=why,
             trust_memory=self._trust_memory,
             quarantined=record.quarantined,

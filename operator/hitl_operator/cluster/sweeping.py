@@ -2,17 +2,21 @@
 
 A request is clean if nothing was written in it since the last moment at which the checks are known to have stood, or if
 this very hub judged everything in it before. A vote that came after is not believed, whatever time stands beside it:
-who can write past the policies can write the time as well.
+who can write past the policies can write the time as well. Terms count for nothing, wherever they were written; but who
+wrote others than spec and time give meant harm, and people read them, so such a request is ended, too.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Protocol
 
-from hitl.errors import HitlError, StoreUnavailable, Unavailable
+from hitl.approvals.timeline import is_overstated
+from hitl.errors import HitlError, InvalidInput, StoreUnavailable, Unavailable
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.requests import API_VERSION
+from hitl.stores.kubernetes.objects import request_of
 from hitl_operator.logs import Log
 
 _REQUESTS: Final = path_of(API_VERSION, "approvalrequests")
@@ -22,6 +26,7 @@ _OPEN: Final = {
 _PAGE: Final = 500
 MOST_QUARANTINED: Final = 1000  # each takes 40 bytes of a Secret; more are no matter of single requests
 _PEOPLE_S: Final = ("decisions", "notes", "verified", "conditions")
+_TERMS: Final = ("expirationTime", "requirements", "rounds", "escalated", "notesApplied")
 
 _log = Log(__name__)
 
@@ -41,17 +46,30 @@ class Settling(Protocol):
         ...
 
 
-def is_doubtful(found: Mapping[str, Any], confirmed: int) -> bool:
+def is_doubtful(found: Mapping[str, Any], confirmed: int, now: datetime) -> bool:
     """Whether somebody may have written in an open request while the checks did not stand.
 
     Args:
         found: the request as the server has it.
         confirmed: highest version of any request up to which the checks are known to have stood.
+        now: aware, UTC.
     """
     metadata, status = found["metadata"], found.get("status") or {}
     if metadata.get("generation", 1) != 1:
         return True  # what was asked is never changed while the CRD stands
-    return int(metadata["resourceVersion"]) > confirmed and any(status.get(part) for part in _PEOPLE_S)
+    if int(metadata["resourceVersion"]) <= confirmed:
+        return False
+    return any(status.get(part) for part in _PEOPLE_S) or _has_other_terms(found, now)
+
+
+def _has_other_terms(found: Mapping[str, Any], now: datetime) -> bool:
+    """Whether other terms stand in a request, of which nothing else was said, than its spec gives."""
+    if not any((found.get("status") or {}).get(part) for part in _TERMS):
+        return False
+    try:
+        return is_overstated(request_of(found), now)
+    except InvalidInput:
+        return True  # no hub writes what it cannot read
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,7 @@ async def sweep(
     settling: Settling,
     *,
     confirmed: int,
+    now: datetime,
     why: str,
     trust_memory: bool,
     quarantined: frozenset[str] = frozenset(),
@@ -87,7 +106,7 @@ async def sweep(
     """
 
     def is_suspect(found: Mapping[str, Any]) -> bool:
-        return found["metadata"]["uid"] in quarantined or is_doubtful(found, confirmed)
+        return found["metadata"]["uid"] in quarantined or is_doubtful(found, confirmed, now)
 
     def may_be_known(metadata: Mapping[str, Any]) -> bool:
         return trust_memory and metadata["uid"] not in quarantined and metadata.get("generation", 1) == 1

@@ -54,7 +54,7 @@ def request_of(found: Mapping[str, Any]) -> ApprovalRequest:
     if status.expiration_time is None or not status.requirements:
         status = replace(
             status,
-            expiration_time=deadline_of(request),
+            expiration_time=status.expiration_time or deadline_of(request),
             requirements=status.requirements or requirements_of(request.spec),
         )
     return request if status is request.status else replace(request, status=status)
