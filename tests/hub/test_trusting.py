@@ -5,12 +5,15 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hubs import RELEASED, HubHere, World, a_spec
 
 from hitl.approvals.conditions import with_outcome
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, RequestStatus, State, Verified
+from hitl.policy.verdicts import EscalationStep, Requirement
 
 Forge = Callable[[World, ApprovalRequest], tuple[Decision, Verified]]
 LEADS = Verified("ana", groups=("leads",))
@@ -36,6 +39,13 @@ async def _write(world: World, request: ApprovalRequest, *statuses: RequestStatu
     store = await world.store()
     for status in statuses:
         request = await store.write_status(request, status)
+
+
+def _tell(world: World, **terms: Any) -> None:
+    """As who may write the file puts terms into the only request."""
+    with closing(sqlite3.connect(world.home.database)) as connection, connection:
+        (stored,) = connection.execute("SELECT status FROM requests").fetchone()
+        connection.execute("UPDATE requests SET status = ?", (json.dumps(json.loads(stored) | terms),))
 
 
 @pytest.mark.parametrize("is_approved", [False, True])
@@ -129,11 +139,7 @@ async def test_D5_fewer_people_than_the_spec_asks_for_release_nothing(world: Wor
     await world.decide(held.handle, "ana")
     await held.until(lambda state: len(state.reviews) == 1)
     await hub.stop()
-    request = await world.state_of(held.handle, State.PENDING)
-    with closing(sqlite3.connect(world.home.database)) as connection, connection:  # as a stolen token would write it
-        (stored,) = connection.execute("SELECT status FROM requests").fetchone()
-        shrunk = json.loads(stored) | {"requirements": [{"name": "leads", "approvals": 1, "secondFactor": "None"}]}
-        connection.execute("UPDATE requests SET status = ?", (json.dumps(shrunk),))
+    _tell(world, requirements=[{"name": "leads", "approvals": 1, "secondFactor": "None"}])
     request = await world.state_of(held.handle, State.PENDING)
     assert request.status.requirements[0].approvals == 1
     approved = with_outcome(request.status, State.APPROVED, "RequirementsMet", "approved by ana", world.clock())
@@ -143,3 +149,45 @@ async def test_D5_fewer_people_than_the_spec_asks_for_release_nothing(world: Wor
     assert (await again.watch(held.handle)).outcome == "CANCELLED"
     assert (await world.state_of(held.handle, State.CANCELLED)).status.conditions[-1].reason == "EnforcementLost"
     assert (await again.consume(held.handle, spec.digest)).release != RELEASED
+
+
+async def test_C4_D5_terms_that_somebody_wrote_let_nobody_in(world: World, hub: HubHere) -> None:
+    """C4, D5: a step counted before its time, other groups and a deadline in decades change nothing at home either;
+    when the step is due, the same vote counts.
+    """
+    world.person("olga", "oncall")
+    sidecar = await world.sidecar(hub)
+    await sidecar.sync()
+    asked = (Requirement("leads", any_of=("leads",)),)
+    spec = a_spec(requirements=asked, escalation=(EscalationStep(600, ("oncall",)),))
+    held = await sidecar.open(spec)
+    await world.state_of(held.handle, State.PENDING)
+    await hub.stop()
+    wider = [{"name": "leads", "approvals": 1, "anyOf": ["leads", "oncall"], "secondFactor": "None"}]
+    _tell(world, escalated=1, requirements=wider, expirationTime="2099-01-01T00:00:00.000000Z")
+    request = await world.state_of(held.handle, State.PENDING)
+    assert (request.status.escalated, request.status.expiration_time) == (1, datetime(2099, 1, 1, tzinfo=UTC))
+    other = await world.hub()
+    again = await world.sidecar(other, pod=sidecar.agent.pod_uid)
+    await again.sync()
+    held = await again.watch(held.handle)
+    await world.decide(held.handle, "olga")
+    await held.until(lambda state: len(state.reviews) == 1)
+    assert (await again.consume(held.handle, spec.digest)).release != RELEASED
+    world.clock.advance(601)
+    other.tick()
+    await held.ready()
+    assert (await again.consume(held.handle, spec.digest)).release == RELEASED
+
+
+async def test_I13_a_deadline_that_somebody_wrote_keeps_nothing_open(world: World, hub: HubHere) -> None:
+    """I13: at the end that its timeout gives the request expires, whatever deadline stands in the row."""
+    sidecar = await world.sidecar(hub)
+    await sidecar.sync()
+    held = await sidecar.open(a_spec())
+    await world.state_of(held.handle, State.PENDING)
+    await hub.stop()
+    _tell(world, expirationTime="2099-01-01T00:00:00.000000Z")
+    world.clock.advance(901)
+    await world.hub()
+    assert (await world.state_of(held.handle, State.EXPIRED)).status.conditions[-1].reason == "NotDecided"
