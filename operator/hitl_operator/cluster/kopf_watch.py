@@ -34,6 +34,11 @@ _SILENT: Final = 70.0  # seconds without even a bookmark after which a watch cou
 _ANSWERS: Final = 15.0  # seconds that a short call may take
 _PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between an end that nobody asked for and the next start
 
+# Seconds to end once it was asked to. Its schedulers wait for ever where what would wake them was cancelled first; then
+# its thread is left to itself, so that neither a new kopf nor the end of the process waits for it.
+_ENDS: Final = 5.0
+_STUCK: Final = "it was asked to end, and did not"
+
 _CHUNK: Final = 500  # objects in a page of what is there when it begins
 
 LISTED: Final = "PartialObjectMetadata"
@@ -132,6 +137,7 @@ class KopfWatch:
             for inner_loop, task in inner:
                 with suppress(RuntimeError):  # it ended in the meantime
                     inner_loop.call_soon_threadsafe(task.cancel)
+            loop.call_later(_ENDS, _settle, ended, _STUCK)
 
         thread = threading.Thread(target=work, name="kopf", daemon=True)
         thread.start()
@@ -144,7 +150,8 @@ class KopfWatch:
                 await asyncio.to_thread(begun.wait)
                 stop()
                 await asyncio.shield(ended)
-            thread.join()
+            if ended.result() != _STUCK:
+                thread.join()
 
     def _registry(
         self, outer: asyncio.AbstractEventLoop, sessions: list[aiohttp.ClientSession]
