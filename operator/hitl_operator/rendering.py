@@ -1,11 +1,14 @@
 """Requests as sidecars are told of them."""
 
+from dataclasses import replace
+
 import orjson
 
 from hitl.approvals.messages import AgentOutcome, Answer, answer
 from hitl.approvals.opening import Refuse
 from hitl.approvals.requests import ApprovalRequest, Decision, Kind
 from hitl.approvals.settlement import Outcome
+from hitl.approvals.timeline import deadline_of
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl.wire.requests import proof_of, result_to_proto, review_of, terms_to_json
 from hitl_operator.tracking import Open
@@ -37,9 +40,7 @@ def hold_response(ref: str, entry: Open, *, attached: bool, release_window: int)
         traceparent=request.spec.traceparent,
     )
     response.create_time.FromDatetime(request.created)
-    expires = (found.status or request.status).expiration_time
-    if expires is not None:
-        response.expire_time.FromDatetime(expires)
+    response.expire_time.FromDatetime(deadline_of(replace(request, status=found.status or request.status)))
     if found.edit is not None:
         response.arguments_patch_json = orjson.dumps(found.edit.patch, default=dict)
         response.editor = found.edit.editor

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from approvals.asked import ASKED, DIGEST, a_note, a_request, at, noted, voted, written
+from hitl.approvals.messages import answer
 from hitl.approvals.requests import ApprovalRequest, NoteType, RequestStatus, State
 from hitl.approvals.settle import Outcome, Release, approve_unheld, consume, settle
 from hitl.approvals.timeline import APART, LONGEST, deadline_of, in_force, is_overstated
@@ -164,3 +165,12 @@ def test_a_status_that_says_nothing_of_terms_is_not_doubted() -> None:
     assert not is_overstated(a_request(), at(0))
     long = a_request(RequestStatus(expiration_time=ASKED + LONGEST), timeout=8 * 86_400)
     assert not is_overstated(long, at(0))
+
+
+@pytest.mark.parametrize("seconds", [30, 900])
+def test_I9_agents_are_told_the_end_that_comes(seconds: int) -> None:
+    """I9: who waits hears until when, and how long nobody answered, by the end that comes, not by what was written."""
+    request = a_request(requirements=(LEAD,))
+    forged = told(request, expiration_time=FAR)
+    heard = [answer(each, settle(each, at(seconds))) for each in (request, forged)]
+    assert heard[0] == heard[1]

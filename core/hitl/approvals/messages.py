@@ -5,7 +5,7 @@ refused, and one that was withdrawn was neither (I9).
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
@@ -60,7 +60,7 @@ def answer(request: ApprovalRequest, found: Settlement, *, release_window: int =
         case (Outcome.WAITING | Outcome.APPROVED) as so_far if suggestion:
             return suggested(request, done=so_far is Outcome.APPROVED)
         case Outcome.WAITING | Outcome.READY:
-            return pending(request, found.progress, settled.expiration_time)
+            return pending(request, found.progress, deadline_of(replace(request, status=settled)))
         case Outcome.APPROVED:
             return approved(request, release_window=release_window)
         case Outcome.DENIED:
@@ -139,7 +139,7 @@ def expired(request: ApprovalRequest, settled: RequestStatus | None = None, *, r
             f"It was approved, but the call was not made again within {_span(release_window)}, so the approval lapsed; "
             "this is not a refusal. Nothing ran. Make the call again to ask again.",
         )
-    waited = round(((status.expiration_time or deadline_of(request)) - request.created).total_seconds())
+    waited = round((deadline_of(replace(request, status=status)) - request.created).total_seconds())
     text = f"Nobody answered within {_span(waited)}; this is not a refusal. Nothing ran."
     return Answer(AgentOutcome.EXPIRED, "NOT_DECIDED", f"{text} Tell the user, or ask again later.")
 
