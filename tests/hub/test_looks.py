@@ -97,6 +97,7 @@ async def test_C4_no_more_looks_than_that_at_once(server: Server) -> None:
         await server.sees(version)
     tasks = await server.sees(10, 11, 12)
     assert len(server.answers) == AT_ONCE
+    assert not any(task.done() for task in tasks)
     await server.answers_with(0, "well")
     assert all(task.done() for task in tasks)
     await server.sees(10, 11, 12)
@@ -119,10 +120,12 @@ async def test_C4_a_look_that_failed_vouches_for_nothing(server: Server) -> None
 
 async def test_C4_who_gives_up_waiting_ends_nobody_s_look(server: Server) -> None:
     """C4: a release that is cancelled leaves the look to the others who wait for it."""
-    gone, stays = await server.sees(1, 1)
-    gone.cancel()
+    began, joined, stays = await server.sees(1, 1, 1)
+    began.cancel()
+    joined.cancel()
     await server.answers_with(0, "well")
     assert stays.done()
+    assert not stays.cancelled()
     assert server.judged == [("well", 1)]
 
 
