@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from cluster.gated_pods import until
-from cluster.policy_replicas import ALLOW, DENY, TYPO, Author, Replicas
+from cluster.policy_replicas import ALLOW, DENY, TYPO, Author, Clock, Replicas
 from control_plane.running import ControlPlane
 from hitl.errors import ApiError
 from hitl.kube.access import Access
@@ -222,6 +223,24 @@ async def test_an_api_server_that_is_frozen_is_noticed_and_caught_up_with(
     await until(lambda: replica.book.age < 2)
 
 
+async def test_I2_config_that_cannot_be_decided_anew_gets_old(replicas: Replicas, author: Author) -> None:
+    """I2: looks that find everything as it is known make nothing fresh that is not in force: sidecars are told its age,
+    and refuse past `maxStaleness`. Once it can be decided again it is, and is fresh.
+    """
+    replicas.clock = clock = _Stopped()
+    replica = await replicas.start()
+    await author.apply(ALLOW)
+    await until(lambda: replica.policies(author.namespace) == {"support": ALLOW})
+    clock.is_broken = True
+    await author.apply(DENY)
+    await until(lambda: replica.book.age > 4)
+    assert replica.source.written.age < replica.book.age
+    assert replica.policies(author.namespace) == {"support": ALLOW}
+    clock.is_broken = False
+    await until(lambda: replica.policies(author.namespace) == {"support": DENY})
+    await until(lambda: replica.book.age < 2)
+
+
 async def test_config_does_not_go_stale_where_kopf_is_deaf(
     replicas: Replicas, author: Author, as_user: Callable[..., Access], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -299,6 +318,17 @@ async def test_a_secret_that_nobody_of_ours_wrote_is_not_believed(
     await author.apply(DENY)
     replica = await replicas.start()
     assert replica.policies(author.namespace) == {"support": DENY}
+
+
+class _Stopped(Clock):
+    """A clock that can break, and with it every decision."""
+
+    is_broken = False
+
+    def __call__(self) -> datetime:
+        if self.is_broken:
+            raise OSError("the clock does not answer")
+        return super().__call__()
 
 
 async def _token(admin: KubeAPI) -> str:

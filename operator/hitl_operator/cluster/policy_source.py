@@ -22,6 +22,7 @@ from hitl_operator.cluster.deciding import REST, Decider
 from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.policy_resources import Resource
 from hitl_operator.cluster.trouble import Trouble
+from hitl_operator.cluster.undecided import Undecided
 from hitl_operator.cluster.written_policies import LOOK_EVERY, WrittenPolicies
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
@@ -67,8 +68,9 @@ class PolicySource:
         self.listeners: list[Callable[[], None]] = []
         self.unkept: dict[str, str] = {}
         self._dirty = asyncio.Event()
+        self._undecided = Undecided(monotonic)
         self.written = WrittenPolicies(
-            api, access, self._dirty.set, metrics=metrics, look_every=look_every, monotonic=monotonic
+            api, access, self._changed, metrics=metrics, look_every=look_every, monotonic=monotonic
         )
         self._api = api
         self._trouble = Trouble(api, "policies-unreadable")
@@ -89,10 +91,17 @@ class PolicySource:
         """What keeps policies from being read, or from being compared with what is written; empty where nothing."""
         return self._trouble.why or self.written.trouble.why
 
+    @property
+    def age(self) -> float:
+        """Seconds since what is in force was all that is written, as far as could be told. What is written and known,
+        and waits for its turn to be read, does not count: one namespace must not make all others' config old (B5).
+        """
+        return max(self.written.age, self._undecided.age)
+
     def use_settings(self, settings: Settings) -> None:
         """The operator's settings are these now; they travel with the config."""
         self._settings = settings
-        self._dirty.set()
+        self._changed()
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
@@ -125,10 +134,14 @@ class PolicySource:
         self._stored = dict(self._good)
         known = {each.uid for each in self.written.resources.values()}
         self.written.gone.update((uid, stored.key) for uid, stored in kept.items() if uid not in known)
-        self._book.measure_age = lambda: self.written.age
-        self._metrics.config_age.set_function(lambda: self.written.age)
+        self._book.measure_age = lambda: self.age
+        self._metrics.config_age.set_function(lambda: self.age)
         await self._decider.read_all(tuple(self.written.resources.values()), dict(self._good))
         await self._decide_now()
+
+    def _changed(self) -> None:
+        self._undecided.heard()
+        self._dirty.set()
 
     async def _decide(self) -> None:
         while True:
@@ -146,20 +159,22 @@ class PolicySource:
                 if self.written.is_rewound:
                     await self._begin("what was in force before the rewind stays so until they are read")
                 await self._decide_now()
-            except Exception:  # noqa: BLE001 - what is in force stays so
+            except Exception:  # noqa: BLE001 - what is in force stays so, and gets old
                 note_defect(self._metrics, "policies-decide")
                 await asyncio.sleep(_TRY_AGAIN)
                 self._dirty.set()
 
     async def _decide_now(self) -> None:
         before, good = self.acceptance, dict(self._good)
-        written = tuple(self.written.resources.values())
-        self.acceptance = found = await self._decider.decide(written, good, self._settings, self._clock())
-        if self._decider.is_behind:
-            self._dirty.set()
-        self._good = {each.uid: kept for each in written if (kept := self._newest(each, found, good))}
-        if before is None or _content(before) != _content(found):
-            self._book.publish(found.generation)
+        with self._undecided.deciding():
+            written = tuple(self.written.resources.values())
+            found = await self._decider.decide(written, good, self._settings, self._clock())
+            if self._decider.is_behind:
+                self._dirty.set()
+            self._good = {each.uid: kept for each in written if (kept := self._newest(each, found, good))}
+            if before is None or _content(before) != _content(found):
+                self._book.publish(found.generation)
+            self.acceptance = found
         for outcome in found.outcomes.values():
             _report(before.outcomes.get(outcome.resource.key) if before is not None else None, outcome)
         self._metrics.count_policies(
@@ -267,7 +282,7 @@ class PolicySource:
         if kept == mine or (mine is not None and kept.generation < mine.generation):
             return
         self._good[uid] = kept
-        self._dirty.set()
+        self._changed()
 
 
 def _content(acceptance: Acceptance) -> tuple[object, ...]:
