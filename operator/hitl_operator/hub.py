@@ -26,7 +26,9 @@ from hitl_operator.settling import Settler
 from hitl_operator.sidecars import Sidecars
 from hitl_operator.sources import ConfigSource, ServedConfig
 from hitl_operator.standing import Standing
+from hitl_operator.streams import Streams
 from hitl_operator.tracking import Open, Tracker
+from hitl_operator.turns import Turns
 from hitl_operator.usage import Usage
 from hitl_operator.verification import DecisionVerifier
 from hitl_operator.wishes import read_wish
@@ -34,6 +36,7 @@ from hitl_operator.wishes import read_wish
 # What one pod may say on its Sync streams, in records (see `syncing`): at once, and each second. Ours keeps 2 000
 # records while the hub is away, and sends no more than that in a second.
 _UPLINK, _UPLINK_PER_SECOND = 6000, 3000
+_AT_ONCE = 512  # two batches of a store on one machine
 
 
 class Hub:
@@ -51,6 +54,7 @@ class Hub:
         leads: as `Settler`.
         ends: as `Settler`.
         witness: told of what this hub does to requests.
+        at_once: how many look-ups for sidecars, and requests of theirs, the store is given at the same time.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Hub:
         leads: Callable[[], bool] = lambda: True,
         ends: EndingStore | None = None,
         witness: Witness | None = None,
+        at_once: int = _AT_ONCE,
     ) -> None:
         self.usage = Usage()
         self.witness = Witnesses(self.usage) if witness is None else Witnesses(self.usage, witness)
@@ -79,8 +84,10 @@ class Hub:
         self.clock = clock
         self.stopping = asyncio.Event()
         self.sidecars = Sidecars(metrics, clock)
+        self.syncs, self.holds = Streams(), Streams()
         self.uplink: Buckets[str] = Buckets(_UPLINK, _UPLINK_PER_SECOND)
         self.tracker = Tracker()
+        turns = Turns(at_once)
         self.settler = Settler(
             store,
             self.tracker,
@@ -98,12 +105,13 @@ class Hub:
             self.tracker,
             self.settler,
             metrics,
+            turns,
             clock=clock,
             release_window=self.release_window,
             runs=self._may_run,
         )
         self._opener = Opener(
-            store, self.tracker, self.settler, metrics, clock=clock, settings=self.settings, witness=self.witness
+            store, self.tracker, self.settler, metrics, turns, clock=clock, settings=self.settings, witness=self.witness
         )
 
     @property

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -21,6 +21,7 @@ from hitl_operator.metrics import HubMetrics
 from hitl_operator.records import Silent, Witness, record_open, record_refusal
 from hitl_operator.settling import Settler
 from hitl_operator.tracking import LONGEST_COOLDOWN, Open, Tracker, call_key
+from hitl_operator.turns import Turns
 
 # So many below its bound a workload's open requests begin to be counted in the store; far from it that would cost more
 # with each of them. The default bound is 20, so there all of them are.
@@ -45,6 +46,7 @@ class Opener:
         tracker: Tracker,
         settler: Settler,
         metrics: HubMetrics,
+        turns: Turns,
         *,
         clock: Callable[[], datetime],
         settings: Callable[[], Settings],
@@ -55,6 +57,7 @@ class Opener:
         self._tracker = tracker
         self._settler = settler
         self._metrics = metrics
+        self._store_turns = turns
         self._clock = clock
         self._settings = settings
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -76,7 +79,7 @@ class Opener:
         names = _Names(spec, key, tracker.first_n(call_key(namespace, spec)))
         read: dict[str, ApprovalRequest | None] = {}
         while True:
-            await self._know_denials(namespace, spec.workload)
+            await self._know_denials(namespace, spec)
             decided = self._decide(namespace, spec, names, read, supersedes=supersedes)
             match decided:
                 case Refuse():
@@ -86,15 +89,15 @@ class Opener:
                     entry = await self._attach(request)
                     if entry is not None:
                         return Opened(entry, attached=True)
-                    read[request.name] = await self._read(namespace, request.name)
+                    read[request.name] = await self._read(namespace, request.name, spec)
                 case Create(name, asked):
-                    async with self._turn(namespace, spec.workload) as counted:
+                    async with self._turn(namespace, spec) as counted:
                         if counted and not self._stands(decided, namespace, spec, names, read, supersedes=supersedes):
                             continue
                         try:
                             entry = await self._create(namespace, name, asked)
                         except AlreadyExists:
-                            read[name] = await self._read(namespace, name)
+                            read[name] = await self._read(namespace, name, spec)
                         else:
                             tracker.begin_at(call_key(namespace, spec), names.number_of(name))
                             return Opened(entry, attached=False)
@@ -115,14 +118,14 @@ class Opener:
         return self._decide(namespace, spec, names, read, supersedes=supersedes) == decided
 
     @asynccontextmanager
-    async def _turn(self, namespace: str, workload: str) -> AsyncIterator[bool]:
+    async def _turn(self, namespace: str, spec: RequestSpec) -> AsyncIterator[bool]:
         """Near its bound a workload's requests are opened one after the other, each after a fresh count: other hubs
         open some as well, and word of them takes a moment (SECURITY B5). Says whether there was one.
 
         Two hubs that count at the same moment may still open one each: the bound is passed by as many as there are
         other hubs, at most. The bound of a namespace goes by what was heard of other hubs alone.
         """
-        settings = self._settings()
+        settings, workload = self._settings(), spec.workload
         if self._tracker.pending_of(namespace, workload)[0] < settings.max_pending_per_workload - _HEADWAY:
             yield False
             return
@@ -133,7 +136,9 @@ class Opener:
         except TimeoutError:
             raise StoreUnavailable(f"{namespace}: too many requests of {workload} wait to be opened") from None
         try:
-            for request in await self._store.open_of(namespace, workload):
+            async with self._at_store(namespace, spec):
+                found = await self._store.open_of(namespace, workload)
+            for request in found:
                 self._settler.observe(request)
             yield True
         finally:
@@ -181,7 +186,8 @@ class Opener:
         """Counted before it is written, so that a burst cannot slip past the bound (SECURITY B5)."""
         self._tracker.reserve(namespace, spec.workload, 1)
         try:
-            request = await self._store.create(namespace, name, spec, first_status(spec, self._clock()))
+            async with self._at_store(namespace, spec):
+                request = await self._store.create(namespace, name, spec, first_status(spec, self._clock()))
             entry = self._settler.take_in(request)
         finally:
             self._tracker.reserve(namespace, spec.workload, -1)
@@ -189,18 +195,25 @@ class Opener:
         self._witness.opened(request)
         return entry
 
-    async def _read(self, namespace: str, name: str) -> ApprovalRequest | None:
+    async def _read(self, namespace: str, name: str, spec: RequestSpec) -> ApprovalRequest | None:
+        """What stands under a name, for who asks with this spec."""
         try:
-            request = await self._store.get(namespace, name)
+            async with self._at_store(namespace, spec):
+                request = await self._store.get(namespace, name)
         except NotFound:
             return None
         self._settler.observe(request)
         return request
 
-    async def _know_denials(self, namespace: str, workload: str) -> None:
+    def _at_store(self, namespace: str, spec: RequestSpec) -> AbstractAsyncContextManager[None]:
+        return self._store_turns.turn(namespace, spec.agent_pod_uid)
+
+    async def _know_denials(self, namespace: str, spec: RequestSpec) -> None:
+        workload = spec.workload
         if not self._tracker.knows_denials_of(namespace, workload):
             since = self._clock() - LONGEST_COOLDOWN
-            denied = await self._store.denied_since(namespace, workload, since)
+            async with self._at_store(namespace, spec):
+                denied = await self._store.denied_since(namespace, workload, since)
             self._tracker.seed_denials(namespace, workload, denied)
 
     async def _with_earlier(self, namespace: str, spec: RequestSpec) -> RequestSpec:
@@ -211,7 +224,7 @@ class Opener:
         if not spec.earlier:
             known = self._tracker.earlier(namespace, spec)
             return replace(spec, earlier=known) if known else spec
-        earlier = await self._read(namespace, spec.earlier)
+        earlier = await self._read(namespace, spec.earlier, spec)
         if earlier is None or not may_touch(earlier.spec, service_account=spec.service_account, workload=spec.workload):
             raise InvalidInput(f"spec.earlier: {spec.earlier} is no request of this workload; leave it out")
         excluded = dict.fromkeys((*spec.excluded, *editors(earlier)))

@@ -27,6 +27,8 @@ from hitl_operator.rendering import outcome_to_proto, reviews_of
 from hitl_operator.settling import Settler
 from hitl_operator.standing import REWOUND, Lost
 from hitl_operator.tracking import Open, Tracker
+from hitl_operator.turns import Turns
+from hitl_operator.wishes import NAME
 
 _TRIES = 8  # each lost race means that somebody else wrote; more would be somebody who writes without end
 _LONGEST_REASON = 1000
@@ -50,6 +52,7 @@ class Releaser:
     """Releases, withdraws and closes requests.
 
     Args:
+        turns: for reading the store.
         runs: whether a sidecar process may go by this revision now: (identity, epoch, revision) -> yes.
     """
 
@@ -59,6 +62,7 @@ class Releaser:
         tracker: Tracker,
         settler: Settler,
         metrics: HubMetrics,
+        turns: Turns,
         *,
         clock: Callable[[], datetime],
         release_window: Callable[[], int],
@@ -68,6 +72,7 @@ class Releaser:
         self._tracker = tracker
         self._settler = settler
         self._metrics = metrics
+        self._turns = turns
         self._clock = clock
         self._release_window = release_window
         self._runs = runs
@@ -171,10 +176,11 @@ class Releaser:
         """The request as it is in the store now, if it belongs to this workload."""
         namespace, _, name = handle.partition("/")
         agent = identity.agent
-        if namespace != agent.namespace or not name:
+        if namespace != agent.namespace or not NAME.fullmatch(name):
             raise NotFound(f"{handle[:300]!r} is no request of namespace {agent.namespace}")
         try:
-            request = await self._store.get(namespace, name)
+            async with self._turns.turn(namespace, agent.pod_uid):
+                request = await self._store.get(namespace, name)
         except NotFound:
             self._settler.gone(handle)
             raise

@@ -15,6 +15,7 @@ from hitl.wire.identity import Identity
 from hitl_operator.holding import HoldStream
 from hitl_operator.hub import Hub
 from hitl_operator.logs import Log
+from hitl_operator.streams import Streams
 from hitl_operator.syncing import sync
 
 _NO_SUCH = "there is no such request of this workload"
@@ -33,14 +34,16 @@ class HubService(hub_pb2_grpc.HubServiceServicer):
         """Config down, what happened up."""
         async with self._caller(context) as identity:
             await _begin(context)
-            await self._while_entitled(identity, context, sync(self._hub, identity, _reader(context), context.write))
+            serving = sync(self._hub, identity, _reader(context), context.write)
+            await self._while_entitled(identity, context, serving, self._hub.syncs)
 
     async def Hold(self, _requests: Any, context: Any) -> None:
         """All holds of one sidecar."""
         async with self._caller(context) as identity:
             await _begin(context)
             stream = HoldStream(identity, self._hub)
-            await self._while_entitled(identity, context, stream.serve(_reader(context), context.write))
+            serving = stream.serve(_reader(context), context.write)
+            await self._while_entitled(identity, context, serving, self._hub.holds)
 
     async def Consume(self, request: hub_pb2.ConsumeRequest, context: Any) -> hub_pb2.ConsumeResponse:
         """Release once."""
@@ -60,25 +63,31 @@ class HubService(hub_pb2_grpc.HubServiceServicer):
             await self._hub.releaser.report(identity, request)
             return hub_pb2.HubServiceReportResponse()
 
-    async def _while_entitled(self, identity: Identity, context: Any, serving: Coroutine[Any, Any, None]) -> None:
-        """Serve a stream until it is over, the hub stops, or the caller is no longer who it was (SECURITY B1)."""
+    async def _while_entitled(
+        self, identity: Identity, context: Any, serving: Coroutine[Any, Any, None], streams: Streams
+    ) -> None:
+        """Serve a stream until it is over, the hub stops, the caller is no longer who it was (SECURITY B1), or newer
+        streams of its pod take its place.
+        """
         entitled = self._hub.authenticator.ended(identity, context.invocation_metadata() or ())
-        tasks: list[asyncio.Task[Any]] = [
-            asyncio.create_task(serving),
-            asyncio.create_task(self._hub.stopping.wait()),
-            asyncio.create_task(entitled),
-        ]
-        served, _, ended = tasks
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if served.done():
-                served.result()
-            elif ended.done():
-                _log.info("stream-ended", pod=identity.agent.pod_name, why=ended.result())
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        with streams.opened(identity.agent.pod_uid) as crowded:
+            tasks: list[asyncio.Task[Any]] = [
+                asyncio.create_task(serving),
+                asyncio.create_task(self._hub.stopping.wait()),
+                asyncio.create_task(entitled),
+                asyncio.create_task(crowded.wait()),
+            ]
+            served, _, ended, _ = tasks
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if served.done():
+                    served.result()
+                elif ended.done():
+                    _log.info("stream-ended", pod=identity.agent.pod_name, why=ended.result())
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     @asynccontextmanager
     async def _caller(self, context: Any) -> AsyncIterator[Identity]:

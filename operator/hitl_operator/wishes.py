@@ -40,7 +40,8 @@ _LONGEST: Mapping[str | None, int] = {
     "username": 512,
 }
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""Names that requests have."""
 
 
 def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> RequestSpec:
@@ -63,7 +64,7 @@ def read_wish(spec_json: bytes, identity: Identity, *, preview_bytes: int) -> Re
             raise InvalidInput(f"spec.{name}: must be 64 hex digits")
     if spec.key != (spec.call.call_id or spec.digest):
         raise InvalidInput("spec.key: must be the call_id, or the digest where there is none")
-    if spec.earlier and not _NAME.fullmatch(spec.earlier):
+    if spec.earlier and not NAME.fullmatch(spec.earlier):
         raise InvalidInput("spec.earlier: is not the name of a request")
     agent = identity.agent
     return replace(

@@ -1,6 +1,6 @@
 """Fixtures of the cluster tier beside the control planes themselves."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +9,9 @@ from cluster.voting import Court, a_court
 from control_plane.running import ControlPlane
 
 if TYPE_CHECKING:
+    from cluster.gated_pods import Pods
     from cluster.policy_replicas import Author, Replicas
+    from hitl.kube.access import Access
     from hitl.kube.api import KubeAPI
 
 
@@ -27,6 +29,21 @@ async def operator_namespace(admin: "KubeAPI", namespace: str) -> str:
     name = f"{namespace}-operator"
     await admin.create(path_of("v1", "namespaces"), {"metadata": {"name": name}})
     return name
+
+
+@pytest.fixture
+async def pods(
+    control_plane: ControlPlane, namespace: str, admin: "KubeAPI", as_user: "Callable[..., Access]"
+) -> "AsyncIterator[Pods]":
+    """A gated namespace with ServiceAccount support."""
+    from cluster.gated_pods import Pods, let_nodes_make_tokens, node_access
+    from hitl.kube.api import KubeAPI
+
+    let_nodes_make_tokens(control_plane)
+    async with KubeAPI.open(node_access(as_user)) as node:
+        pods = Pods(control_plane, namespace, admin, node)
+        await pods.account()
+        yield pods
 
 
 @pytest.fixture

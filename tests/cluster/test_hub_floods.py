@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster.gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
+from cluster.gated_pods import EVER, Pods, until
 from cluster.token_hubs import Hub, forged, refused
 from control_plane.installing import applied
 from control_plane.running import ControlPlane
@@ -22,18 +22,6 @@ from hitl.kube.shipped import DEFAULT
 from hitl_operator.cluster.signing_keys import read_keys
 
 ASKER = "asks-of-tokens"
-
-
-@pytest.fixture
-async def pods(
-    control_plane: ControlPlane, namespace: str, admin: KubeAPI, as_user: Callable[..., Access]
-) -> AsyncIterator[Pods]:
-    """A gated namespace with ServiceAccount support."""
-    let_nodes_make_tokens(control_plane)
-    async with KubeAPI.open(node_access(as_user)) as node:
-        pods = Pods(control_plane, namespace, admin, node)
-        await pods.account()
-        yield pods
 
 
 @pytest.fixture

@@ -2,18 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from cluster.gated_pods import CONTAINER, EVER, NODE, Pods, let_nodes_make_tokens, node_access, until
+from cluster.gated_pods import CONTAINER, EVER, NODE, Pods, until
 from cluster.token_hubs import Hub, refused, rewritten, shown
 from control_plane.running import ControlPlane
 from hitl.errors import Forbidden, StoreUnavailable, Unavailable
-from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl_operator.cluster.claims import Claims
@@ -24,16 +23,10 @@ EXTRA = "authentication.kubernetes.io/"
 
 
 @pytest.fixture
-async def pods(
-    control_plane: ControlPlane, namespace: str, admin: KubeAPI, as_user: Callable[..., Access]
-) -> AsyncIterator[Pods]:
-    """A gated namespace with ServiceAccounts support and other."""
-    let_nodes_make_tokens(control_plane)
-    async with KubeAPI.open(node_access(as_user)) as node:
-        pods = Pods(control_plane, namespace, admin, node)
-        await pods.account()
-        await pods.account("other")
-        yield pods
+async def pods(pods: Pods) -> Pods:
+    """With a second ServiceAccount, other."""
+    await pods.account("other")
+    return pods
 
 
 @pytest.fixture

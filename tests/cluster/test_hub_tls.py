@@ -6,7 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,15 @@ import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cluster.gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
+from cluster.gated_pods import EVER, Pods, until
 from cluster.hubs_over_tls import NAME, Line, TlsHub
 from control_plane.certificates import Authority
-from control_plane.running import ControlPlane
 from hitl.errors import InvalidInput, Unavailable
-from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.v1 import hub_pb2, hub_pb2_grpc
 from hitl_operator.cluster.tls import STRANGERS, ServingCertificate
 from hitl_sidecar.hub_channel import HubTrust, open_channel, target_of
-
-
-@pytest.fixture
-async def pods(
-    control_plane: ControlPlane, namespace: str, admin: KubeAPI, as_user: Callable[..., Access]
-) -> AsyncIterator[Pods]:
-    """A gated namespace with ServiceAccount support."""
-    let_nodes_make_tokens(control_plane)
-    async with KubeAPI.open(node_access(as_user)) as node:
-        pods = Pods(control_plane, namespace, admin, node)
-        await pods.account()
-        yield pods
 
 
 @pytest.fixture
@@ -206,6 +192,19 @@ async def test_F3_a_stranger_is_refused_before_his_message_is_read(hub: TlsHub) 
                 await stream.read()
     assert hub.refused("unknown") == 8
     assert hub.reviews.asked == 0
+
+
+async def test_F3_a_pod_keeps_no_connection_open_by_watching_health(hub: TlsHub, token: str) -> None:
+    """F3: nobody needs it, and each watch would keep one of the hub's connections open for ever; Check works."""
+    trusting = grpc.ssl_channel_credentials(hub.ca.read_bytes())
+    options = [("grpc.ssl_target_name_override", NAME)]
+    metadata = (("authorization", f"Bearer {token}"),)
+    async with aio.secure_channel(hub.address, trusting, options=options) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        await stub.Check(health_pb2.HealthCheckRequest(), metadata=metadata, timeout=EVER)
+        with pytest.raises(aio.AioRpcError) as error:
+            await stub.Watch(health_pb2.HealthCheckRequest(), metadata=metadata, timeout=EVER).read()
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_F3_connections_that_nobody_uses_end_and_are_bounded(tmp_path: Path, admin: KubeAPI) -> None:

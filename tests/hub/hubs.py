@@ -117,10 +117,18 @@ class HubHere:
     """One hub in this process."""
 
     def __init__(
-        self, world: "World", home: Home, socket: Path, *, standing: Standing | None, leads: Callable[[], bool]
+        self,
+        world: "World",
+        home: Home,
+        socket: Path,
+        *,
+        standing: Standing | None,
+        leads: Callable[[], bool],
+        at_once: int = 512,
     ) -> None:
         self._standing = standing
         self._leads = leads
+        self._at_once = at_once
         self.address = f"unix:{socket}"
         self.metrics = HubMetrics()
         self.book = ConfigBook()
@@ -150,6 +158,7 @@ class HubHere:
             clock=world.clock,
             standing=self._standing,
             leads=self._leads,
+            at_once=self._at_once,
         )
         self._server = HubServer(self.hub)
         self._server.bind(self.address)
@@ -197,10 +206,13 @@ class World:
         self._stack = AsyncExitStack()
         self._hubs = 0
 
-    async def hub(self, *, standing: Standing | None = None, leads: Callable[[], bool] = lambda: True) -> HubHere:
+    async def hub(
+        self, *, standing: Standing | None = None, leads: Callable[[], bool] = lambda: True, at_once: int = 512
+    ) -> HubHere:
         """One more hub on the same file."""
         self._hubs += 1
-        hub = HubHere(self, self.home, self.folder / f"hub{self._hubs}.sock", standing=standing, leads=leads)
+        socket = self.folder / f"hub{self._hubs}.sock"
+        hub = HubHere(self, self.home, socket, standing=standing, leads=leads, at_once=at_once)
         await hub.start()
         self._stack.push_async_callback(hub.stop)
         return hub

@@ -32,6 +32,7 @@ from hitl_operator.metrics import HubMetrics
 from hitl_operator.opening import Opened, Opener
 from hitl_operator.settling import Settler
 from hitl_operator.tracking import Tracker
+from hitl_operator.turns import Turns
 from hitl_operator.verification import SignatureVerifier
 from stores.asking import NAME, NAMESPACE, a_decision, a_denial, a_note, a_spec, believed, cancelled, two_people
 from stores.contract.world import decided, opened
@@ -61,7 +62,7 @@ def an_opener(store: KubernetesStore, settings: Settings = MANY) -> Opener:
         return datetime.now(UTC)
 
     settler = Settler(store, tracker, verifier, metrics, clock=now, release_window=lambda: 300)
-    return Opener(store, tracker, settler, metrics, clock=now, settings=lambda: settings)
+    return Opener(store, tracker, settler, metrics, Turns(96), clock=now, settings=lambda: settings)
 
 
 async def test_I6_four_hubs_open_fifty_calls_once_each(world: KubernetesWorld, store: BothSides) -> None:

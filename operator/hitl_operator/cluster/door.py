@@ -16,6 +16,7 @@ from hitl_operator.logs import Log
 _LINES: Final = 5.0  # refusals a second that are logged; the rest are only counted
 _AGAIN: Final = 60.0  # seconds for which the same refusal is only counted: a sidecar tries again each second
 _MOST_KEPT: Final = 1000  # different refusals of late
+_WATCH: Final = "/grpc.health.v1.Health/Watch"  # keeps a connection open for as long as somebody likes
 
 _log = Log(__name__)
 
@@ -52,6 +53,8 @@ class Door(aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the s
         except (StoreError, Unavailable) as error:
             self._note("unavailable", error)
             return _refusal(grpc.StatusCode.UNAVAILABLE, f"who calls cannot be told now: {error}")
+        if handler_call_details.method == _WATCH:
+            return _refusal(grpc.StatusCode.UNIMPLEMENTED, "health is not told as it changes; ask with Check")
         return await continuation(handler_call_details)
 
     def _note(self, why: str, error: HitlError) -> None:

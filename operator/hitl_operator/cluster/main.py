@@ -63,8 +63,9 @@ async def serve(options: argparse.Namespace, state: Path) -> int:
     )
     access = Access.from_kubeconfig(options.kubeconfig) if options.kubeconfig else Access.in_cluster()
     traces = open_traces("hitl-hub", os.environ)
-    async with KubeAPI.open(access, user_agent=f"hitl-operator/{__version__}") as api:
-        replica = Replica(api, access, place, traces=traces)
+    agent = f"hitl-operator/{__version__}"
+    async with KubeAPI.open(access, user_agent=agent) as api, KubeAPI.open(access, user_agent=agent) as vital:
+        replica = Replica(api, vital, access, place, traces=traces)
         async with serve_probes(
             options.http, replica.checks, replica.remarks, replica.metrics.registry, lambda: replica.leads
         ) as port:

@@ -56,6 +56,7 @@ from hitl_operator.sources import ConfigBook
 
 LEASE: Final = "hitl-operator"
 _TICK: Final = 1.0  # seconds between two updates of gauges and flushes of audit heads
+_LOOK_UPS: Final = 96  # under way for sidecars; a client has 128 connections, and watches and writes need some
 _AGAIN: Final = 1.0  # seconds until a step of the start that failed is tried again
 # Seconds for which a replica that has just started waits until votes count, before it says that it is ready: sidecars
 # should not be sent to one that cannot hold yet. Past that nothing gets better by waiting, and calls that need nobody
@@ -85,9 +86,18 @@ class Place:
 
 
 class Replica:
-    """One replica. `run` it; `stop` it before you end that."""
+    """One replica. `run` it; `stop` it before you end that.
 
-    def __init__(self, api: KubeAPI, access: Access, place: Place, *, traces: Traces | None = None) -> None:
+    Args:
+        api: as the operator.
+        vital: the same with connections of its own, for what nobody's flood may hold up: the Lease, the check of
+            enforcement, reviews of tokens (SECURITY B5).
+        access: how both reach the API server.
+    """
+
+    def __init__(
+        self, api: KubeAPI, vital: KubeAPI, access: Access, place: Place, *, traces: Traces | None = None
+    ) -> None:
         """Does nothing yet. InvalidInput: the access does not fit."""
         self.metrics = HubMetrics(traces)
         self.is_serving = False
@@ -95,7 +105,7 @@ class Replica:
         self.is_stopping = False
         self.port = 0
         registry, namespace = self.metrics.registry, place.shipped.namespace
-        self._api = api
+        self._api, self._vital = api, vital
         self._place = place
         self._book = ConfigBook()
         self._pods = PodCache(api)
@@ -112,9 +122,9 @@ class Replica:
         )
         self._events = Events(api, namespace, place.name, registry=registry, clock=_now)
         self._enforcement = Enforcement(
-            api, place.shipped, metrics=EnforcementMetrics(registry), announce=self._events.enforcement, clock=_now
+            vital, place.shipped, metrics=EnforcementMetrics(registry), announce=self._events.enforcement, clock=_now
         )
-        self._lease = Lease(api, namespace, LEASE, f"{place.name}_{secrets.token_hex(4)}")
+        self._lease = Lease(vital, namespace, LEASE, f"{place.name}_{secrets.token_hex(4)}")
         # No archive exists yet that could say of a request that it has it, so nothing is ever deleted.
         self._cleanup = Cleanup(api, NoArchive(), leads=lambda: self._lease.is_held, registry=registry, clock=_now)
         self._root_key = RootKey(api, namespace, on_change=self._rekey)
@@ -226,7 +236,7 @@ class Replica:
         self._starting = "namespaces have not all been seen yet"
         cluster_uid = await self._namespaces.cluster_uid()
         authenticator = TokenAuthenticator(
-            Reviews(self._api), self._pods, self._namespaces, cluster_uid=cluster_uid, clock=_now
+            Reviews(self._vital), self._pods, self._namespaces, cluster_uid=cluster_uid, clock=_now
         )
 
         def deleted(handle: str, uid: str) -> None:
@@ -249,6 +259,7 @@ class Replica:
             leads=lambda: self._lease.is_held,
             ends=store,
             witness=self._events,
+            at_once=_LOOK_UPS,
         )
         door = Door(authenticator, self.metrics.refused_callers)
         self._server = HubServer(hub, interceptors=[door], options=STRANGERS)
