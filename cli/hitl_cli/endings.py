@@ -5,6 +5,7 @@ from typing import assert_never
 
 from hitl.approvals.conditions import CancelReason, ExpiryReason, outcome
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, State
+from hitl.approvals.requirements import requirements_in_force
 from hitl.approvals.timeline import deadline_of, in_force
 from hitl_cli.lines import shown
 from hitl_cli.times import clock, since
@@ -18,16 +19,37 @@ def state_at(request: ApprovalRequest, now: datetime) -> State:
 
 
 def ended_at(request: ApprovalRequest, now: datetime) -> datetime:
-    """When it was decided or ended; for one that still waits, `now`."""
-    if request.status.resolved_time is not None:
-        return request.status.resolved_time
-    return now if state_at(request, now) is State.PENDING else deadline_of(request)
+    """When what became of it last came to be: of an approval that lapsed its lapse; for one that still waits, `now`."""
+    state = state_at(request, now)
+    if state is State.PENDING:
+        return now
+    reached = outcome(request.status.conditions, state)
+    if reached is None:
+        return request.status.resolved_time or deadline_of(request)
+    if reached.reason == ExpiryReason.NOT_DECIDED:
+        # It was over at its deadline, however late that was written down.
+        return min(reached.last_transition_time, deadline_of(request))
+    return reached.last_transition_time
+
+
+def ended_by(request: ApprovalRequest, now: datetime) -> list[str]:
+    """Whose word made it end, oldest first: nobody's where time ran out, the agent gave up or the policy changed."""
+    match state_at(request, now):
+        case State.DENIED:
+            votes = deciders(request, DecisionKind.DENIED)
+        case State.APPROVED | State.CONSUMED:
+            votes = _approvals(request)
+        case State.CANCELLED if _may_be_over_an_edit(request):
+            votes = [each for each in _approvals(request) if each.arguments_patch]
+        case State.PENDING | State.EXPIRED | State.CANCELLED:
+            votes = []
+    return list(dict.fromkeys(each.reviewer for each in votes))
 
 
 def ending(request: ApprovalRequest, now: datetime) -> str:
     """What became of it, continuing a sentence that began with its name."""
     status = request.status
-    when = status.resolved_time
+    when = ended_at(request, now)
     match state_at(request, now):
         case State.PENDING:
             return "waits for a decision"
@@ -36,9 +58,8 @@ def ending(request: ApprovalRequest, now: datetime) -> str:
         case State.APPROVED:
             return f"was approved{_by(request, DecisionKind.APPROVED, now)} and waits for the agent to pick it up"
         case State.CONSUMED:
-            picked = status.consumed_time or when
             by = _by(request, DecisionKind.APPROVED, now)
-            return f"was approved{by} and released{_ago(picked, now)}{_result(request)}"
+            return f"was approved{by} and released{_ago(status.consumed_time or when, now)}{_result(request)}"
         case State.DENIED:
             return f"was denied{_by(request, DecisionKind.DENIED, now) or _ago(when, now)}{_because(_denial(request))}"
         case State.EXPIRED:
@@ -55,7 +76,7 @@ def ending(request: ApprovalRequest, now: datetime) -> str:
 
 def _expiry(request: ApprovalRequest, now: datetime) -> str:
     condition = outcome(request.status.conditions, State.EXPIRED)
-    when = condition.last_transition_time if condition else deadline_of(request)
+    when = ended_at(request, now)
     at = f"expired at {clock(when, now)}, {since(when, now)} ago; nothing ran"
     if condition and condition.reason == ExpiryReason.RELEASE_WINDOW:
         return f"was approved{_by(request, DecisionKind.APPROVED, now)}, but the agent did not come for it: it {at}"
@@ -65,14 +86,35 @@ def _expiry(request: ApprovalRequest, now: datetime) -> str:
 def deciders(request: ApprovalRequest, kind: DecisionKind) -> list[Decision]:
     """Decisions of one kind that count or may yet, oldest first.
 
-    Left out are those that the hub refused, and those that cannot be read whole until the hub has judged them.
+    Left out are those that the hub refused, and those that cannot be read whole until the hub has judged them. Once the
+    request has ended nothing more is judged: a vote that came too late for that counts no more.
     """
     votes = [entry for entry in request.status.verified if not entry.note]
     refused = {entry.reviewer for entry in votes if entry.refused}
-    not_yet = {each.reviewer for each in request.status.decisions if each.unreadable} - {e.reviewer for e in votes}
+    has_ended = request.status.state is not State.PENDING
+    not_yet = {each.reviewer for each in request.status.decisions if has_ended or each.unreadable}
+    not_yet -= {entry.reviewer for entry in votes}
     return [
         each for each in request.status.decisions if each.decision is kind and each.reviewer not in refused | not_yet
     ]
+
+
+def _approvals(request: ApprovalRequest) -> list[Decision]:
+    """The approvals of one and the same call: of a changed one its editor's alone, else those without a change."""
+    found = deciders(request, DecisionKind.APPROVED)
+    if not any(each.arguments_patch for each in found):
+        return found
+    from hitl.approvals.edits import tally  # noqa: PLC0415 - start-up: few requests carry an edit
+
+    edit = tally(request, requirements_in_force(request)).wanted
+    editor = edit.editor if edit else None
+    return [each for each in found if (each.reviewer == editor if editor else not each.arguments_patch)]
+
+
+def _may_be_over_an_edit(request: ApprovalRequest) -> bool:
+    """Whether it was cancelled as one is for a changed call that others must see first, or that the policy refuses."""
+    condition = outcome(request.status.conditions, State.CANCELLED)
+    return condition is not None and condition.reason in (CancelReason.SUPERSEDED, CancelReason.POLICY_TIGHTENED)
 
 
 def refused_edit(request: ApprovalRequest) -> str:
@@ -96,7 +138,7 @@ def _denial(request: ApprovalRequest) -> Decision | None:
 
 
 def _by(request: ApprovalRequest, kind: DecisionKind, now: datetime) -> str:
-    counted = deciders(request, kind)
+    counted = _approvals(request) if kind is DecisionKind.APPROVED else deciders(request, kind)
     if not counted:
         return ""
     names = " and ".join(dict.fromkeys(each.reviewer for each in counted))
@@ -131,7 +173,6 @@ def _result(request: ApprovalRequest) -> str:
 def ending_in_a_row(request: ApprovalRequest, now: datetime) -> str:
     """The same for one line among several: ``expired 20s ago``."""
     state = state_at(request, now)
-    when = request.status.resolved_time or deadline_of(request)
     match state:
         case State.PENDING:
             return "waits for a decision"
@@ -140,4 +181,4 @@ def ending_in_a_row(request: ApprovalRequest, now: datetime) -> str:
         case State.DENIED:
             return f"denied{_by(request, DecisionKind.DENIED, now)}"
         case State.EXPIRED | State.CANCELLED:
-            return f"{state.value.lower()} {since(when, now)} ago"
+            return f"{state.value.lower()} {since(ended_at(request, now), now)} ago"

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 import click
 
-from hitl.approvals.requests import ApprovalRequest, DecisionKind, State
+from hitl.approvals.requests import ApprovalRequest, State
 from hitl.policy.durations import parse_duration
-from hitl_cli.endings import deciders, ended_at, refused_edit, state_at
+from hitl_cli.endings import ended_at, ended_by, refused_edit, state_at
 from hitl_cli.exits import Exit
 from hitl_cli.lines import Column, Line, word
 from hitl_cli.options import namespace_option, output_option, pass_session, place_option
@@ -105,8 +105,7 @@ def _print_table(session: Session, found: Sequence[ApprovalRequest]) -> None:
 
 def _cells(request: ApprovalRequest, now: datetime, *, wide: bool) -> list[Line]:
     state, ended = state_at(request, now), ended_at(request, now)
-    kind = DecisionKind.DENIED if state is State.DENIED else DecisionKind.APPROVED
-    people = ", ".join(dict.fromkeys(each.reviewer for each in deciders(request, kind)))
+    people = ", ".join(ended_by(request, now))
     cells: list[Line] = [request.name, word(state.value), since(ended, now), people or "-", agent_of(request)]
     if wide:
         cells += [word(tier_of(request)), why_of(request), took(ended - request.created)]
