@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from hitl import __version__
 from hitl.errors import HitlError
 from hitl_cli.exits import Exit
-from hitl_cli.options import place_option
+from hitl_cli.options import anywhere_option
 from hitl_cli.session import Session
 
 
@@ -75,6 +76,14 @@ class _Lazy(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            _need_use(ctx, command)
+        return name, command, rest
+
     def _correct(self, ctx: click.Context, typed: str) -> None:
         """Refuse a command that is nearly one of ours with the one that was meant."""
         from difflib import get_close_matches  # noqa: PLC0415 - start-up: only a slip of the fingers needs it
@@ -123,12 +132,28 @@ def _is_plugin(context: click.Context) -> bool:
     return isinstance(context.obj, Session) and context.obj.plugin
 
 
+def _need_use(context: click.Context, command: click.Command) -> None:
+    """Refuse what was typed before a command that has no such option: to pass over it would be to do something else."""
+    used = _option_names(command)
+    for each in context.command.params:
+        given = context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
+        if given and each.name not in used:
+            raise click.UsageError(f"{command.name} has no option {each.opts[-1]}; leave it out", context)
+
+
+def _option_names(command: click.Command) -> set[str | None]:
+    names = {each.name for each in command.params}
+    if isinstance(command, click.Group):
+        names = names.union(*map(_option_names, command.commands.values()))
+    return names
+
+
 @click.group(
     cls=_Lazy,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 error, 2 usage, 3 no longer pending, 4 forbidden, 5 recorded but not yet decisive.",
 )
-@place_option
+@anywhere_option
 @click.version_option(__version__, prog_name="hitl", message="%(prog)s %(version)s")
 def cli() -> None:
     """A person decides the tool calls that matter. The rest just run.

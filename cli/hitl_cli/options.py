@@ -1,6 +1,7 @@
 """Options that several commands share, spelled and explained once.
 
-They may stand before the command's name too (`hitl --home DIR list`); the one given last counts.
+Those that say where to look and who acts may stand before the command's name too (`kubectl hitl -n shop list`); the one
+given last counts. kubectl itself takes none before the plugin's name.
 """
 
 from collections.abc import Callable
@@ -23,8 +24,10 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any
     return value
 
 
-def _keep_all(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_keep(context, parameter, value)) if value else value
+def _keep_groups(context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    # Not only the last ones: to leave out a group that was typed would be to act as somebody else.
+    context.ensure_object(Session).as_groups += value
+    return value
 
 
 def _keep_output(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -111,10 +114,11 @@ person_option = _stacked(
         metavar="GROUP",
         multiple=True,
         expose_value=False,
-        callback=_keep_all,
+        callback=_keep_groups,
         help="On a cluster, with --as: impersonate also this group.",
     ),
 )
+anywhere_option = _stacked(place_option, namespace_option, all_namespaces_option, person_option)
 
 
 def output_option(*outputs: Output) -> Callable[[F], F]:

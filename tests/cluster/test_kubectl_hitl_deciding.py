@@ -173,11 +173,16 @@ def test_an_edit_goes_with_the_vote(inbox: Inbox) -> None:
 
 
 def test_whoever_may_impersonate_acts_as_the_one_named(inbox: Inbox) -> None:
-    """--as and --as-group are kubectl's own: the vote is that user's, and hints repeat both."""
+    """--as and --as-group are kubectl's own, before the command or behind: the vote is that user's, and hints repeat it."""
     inbox.request("refund-1")
     as_ana = ("--as", ANA, "--as-group", "support-leads", "-n", inbox.namespace)
     listed = inbox.kubectl(inbox.plane.admin, "hitl", "list", *as_ana)
     assert listed.err.startswith("1 of 1 need you.")
+    before = inbox.kubectl(inbox.plane.admin, "hitl", *as_ana, "list")
+    assert before.err.splitlines()[1] == listed.err.splitlines()[1]
+    of_both = inbox.kubectl(inbox.plane.admin, "hitl", "--as-group", "leads", "list", *as_ana)
+    assert f"--as {ANA} --as-group leads --as-group support-leads" in of_both.err
+    assert "Nothing like that has ended" in inbox.kubectl(inbox.plane.admin, "hitl", *as_ana, "history").err
     hint = f"Next: kubectl hitl show refund-1 -n {inbox.namespace} --as {ANA} --as-group support-leads"
     assert hint in listed.err
     assert inbox.kubectl(inbox.plane.admin, "hitl", "approve", "refund-1", *as_ana).code == 5

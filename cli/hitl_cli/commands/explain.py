@@ -14,7 +14,7 @@ from hitl_cli.described import DescribedCall, read_call, stored_call, typed_call
 from hitl_cli.exits import Exit
 from hitl_cli.lines import Line, hanging, line, word
 from hitl_cli.naming import request_names
-from hitl_cli.options import namespace_option, output_option, pass_session, place_option
+from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
 from hitl_cli.policies import InForce, PolicyFiles, compiled_for, read_policies
 from hitl_cli.render import Output
 from hitl_cli.replay import SAMENESS, ledger_of
@@ -31,6 +31,7 @@ from hitl_cli.session import Session
 @click.option("--agent", "workload", metavar="WORKLOAD", help="With --tool: who calls, such as deploy/support.")
 @place_option
 @namespace_option
+@person_option
 @output_option(Output.TABLE, Output.JSON, Output.YAML)
 @pass_session
 def command(

@@ -13,7 +13,7 @@ from hitl.policy.durations import parse_duration
 from hitl_cli.endings import ended_at, ended_by, refused_edit, state_at
 from hitl_cli.exits import Exit
 from hitl_cli.lines import Column, Line, word
-from hitl_cli.options import namespace_option, output_option, pass_session, place_option
+from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
 from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, agent_of, tier_of, tool_of, why_of
 from hitl_cli.session import Session
@@ -32,6 +32,7 @@ _STATES = {state.value.lower(): state for state in State if state is not State.P
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), default=50, show_default=True, help="The newest N.")
 @place_option
 @namespace_option
+@person_option
 @output_option(*Output)
 @pass_session
 def command(
