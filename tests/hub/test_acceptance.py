@@ -12,8 +12,9 @@ from hitl.policy.settings import Settings
 from hitl.policy.spec import PodSelector
 from hitl.policy.verdicts import SecondFactor
 from hitl.wire.identity import Identity
-from hitl_operator.cluster.acceptance import ALL_FACTORS, Acceptance, LastGood, Outcome, Readings, accept
+from hitl_operator.cluster.acceptance import ALL_FACTORS, Acceptance, Outcome, accept
 from hitl_operator.cluster.policy_resources import Resource, resource_of
+from hitl_operator.cluster.readings import LastGood, Readings
 from hitl_operator.sources import Floor, serve
 
 BORN = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -7,10 +7,11 @@ from typing import Any
 from hitl.kube.policy_conditions import Accepted
 from hitl.policy.settings import Settings
 from hitl.policy.weights import MAX_SPEC
-from hitl_operator.cluster.acceptance import ALL_FACTORS, Acceptance, LastGood, Readings, accept
+from hitl_operator.cluster.acceptance import ALL_FACTORS, Acceptance, accept
 from hitl_operator.cluster.crowding import MOST_RESOURCES, MOST_WEIGHT, in_turns
 from hitl_operator.cluster.deciding import Decider
 from hitl_operator.cluster.policy_resources import Resource, resource_of
+from hitl_operator.cluster.readings import LastGood, Readings
 
 BORN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DENY = {"rules": [{"action": "Deny", "tools": ["delete_*"]}]}

@@ -9,10 +9,11 @@ from hitl.errors import InvalidInput
 from hitl.kube.policy_conditions import ReviewersAvailable
 from hitl.policy.parse import parse_policy
 from hitl.policy.settings import Settings
-from hitl_operator.cluster.acceptance import Readings, accept
+from hitl_operator.cluster.acceptance import accept
 from hitl_operator.cluster.manning import Manned, asked_by
 from hitl_operator.cluster.policy_report import Known, is_as, status_of
 from hitl_operator.cluster.policy_resources import Resource, resource_of
+from hitl_operator.cluster.readings import Readings
 from hitl_operator.cluster.replica_reports import (
     MOST_POLICIES,
     Behind,

@@ -11,12 +11,13 @@ from hitl.errors import StoreUnavailable
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.policy.settings import Settings
-from hitl_operator.cluster.acceptance import Readings, accept
+from hitl_operator.cluster.acceptance import accept
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
 from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.policy_resources import Resource
 from hitl_operator.cluster.policy_source import PolicySource
 from hitl_operator.cluster.policy_status import PolicyStatus
+from hitl_operator.cluster.readings import Readings
 from hitl_operator.metrics import HubMetrics
 from hitl_operator.sources import ConfigBook
 from hub.test_crowding import BORN, a_resource

@@ -177,7 +177,7 @@ def together(resources: Sequence[Policy | ToolServer]) -> list[Problem]:
     baseline = [each for each in resources if isinstance(each, Policy) and each.is_cluster]
     for index, resource in enumerate(resources):
         if isinstance(resource, Policy) and not resource.is_cluster:
-            for path, feature in _relaxations(resource):
+            for path, feature in relaxations(resource):
                 by = next((each.ref.name for each in baseline if feature in each.forbid), None)
                 if by is not None:
                     message = f"{feature} is forbidden by ClusterAgentPolicy {by}; remove it from {resource.ref}"
@@ -189,7 +189,7 @@ def _identity(policy: Policy) -> tuple[str, str]:
     return policy.ref.kind, f"{policy.ref.namespace}/{policy.ref.name}" if policy.ref.namespace else policy.ref.name
 
 
-def _relaxations(policy: Policy) -> Iterable[tuple[str, str]]:
+def relaxations(policy: Policy) -> Iterable[tuple[str, str]]:
     """(path, word of `forbid`) of everything in a policy that relaxes and that a baseline can forbid."""
     if policy.mode is Mode.MONITOR:
         yield "spec.mode", "Monitor"

@@ -10,48 +10,24 @@ everything else in that policy goes on binding.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from hitl.errors import InvalidPolicy, Problem
+from hitl.errors import Problem
 from hitl.kube.policy_conditions import Accepted
 from hitl.kube.shipped import Shipped
-from hitl.policy.config import FORBIDDEN, together
+from hitl.policy.config import FORBIDDEN, relaxations, together
 from hitl.policy.parsing_reader import Problems, Reader
 from hitl.policy.parsing_sections import read_selector
 from hitl.policy.settings import Settings
 from hitl.policy.spec import PodSelector, Policy
 from hitl.policy.verdicts import SecondFactor
-from hitl.policy.weights import weight_of
 from hitl_operator.cluster import accepted_words
 from hitl_operator.cluster.crowding import beyond
-from hitl_operator.cluster.policy_resources import Key, Resource, digest_of, missing_factors, parse, read
+from hitl_operator.cluster.policy_resources import Key, Resource, missing_factors
+from hitl_operator.cluster.readings import LastGood, Reading, Readings, stumbled
 from hitl_operator.sources import Entry, Floor, Generation
 
 ALL_FACTORS: Final = frozenset((SecondFactor.ANY, SecondFactor.HARDWARE))
-
-
-@dataclass(frozen=True, slots=True)
-class LastGood:
-    """What was accepted last of one resource, by its uid.
-
-    Attributes:
-        generation, spec: the accepted ones.
-        invalid_since: since when what is written is not accepted; None: it is.
-        digest: of the spec.
-    """
-
-    generation: int
-    spec: Mapping[str, Any]
-    invalid_since: datetime | None = None
-    digest: bytes = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Take the digest of the spec."""
-        object.__setattr__(self, "digest", digest_of(self.spec))
-
-    def is_of(self, resource: Resource) -> bool:
-        """Whether that is what is written."""
-        return (self.generation, self.digest) == (resource.generation, resource.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,66 +71,6 @@ class Acceptance:
         return min(waiting, default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one spec means: an entry, or every problem. Not both."""
-
-    entry: Entry | None = None
-    problems: tuple[Problem, ...] = ()
-
-
-class Readings:
-    """Remembers what each spec means, so that a change costs the reading of what changed, and so that what did not
-    change stays the very same `Entry`.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], Reading] = {}
-        self._used: set[tuple[Any, ...]] = set()
-
-    def knows(self, resource: Resource, good: LastGood | None, *, counts: bool = True) -> bool:
-        """Whether it can be decided without reading anything; `counts`: what is written is looked at."""
-        written = (*resource.content, resource.foreign)
-        if counts and written not in self._known:
-            return False
-        if good is None or good.generation > resource.generation:
-            return True
-        last = (resource.uid, good.generation, good.digest, ())
-        return (written if good.is_of(resource) else last) in self._known
-
-    def of(self, resource: Resource) -> Reading:
-        """What is written."""
-        return self._remembered((*resource.content, resource.foreign), lambda: _reading(resource))
-
-    def of_good(self, resource: Resource, good: LastGood) -> Reading:
-        """What was accepted last; problems where this release no longer understands it."""
-        if good.is_of(resource):
-            return self.of(resource)
-        weight = weight_of(good.spec)
-        older = replace(resource, generation=good.generation, spec=good.spec, foreign=(), weight=weight)
-        return self._remembered((*older.content, ()), lambda: _reading(older))
-
-    def without(self, entry: Entry, paths: tuple[str, ...]) -> Entry:
-        """An entry as it is without these parts, each of which only relaxes."""
-        made = self._remembered(
-            (entry.uid, entry.generation, entry.canonical, "without", paths), lambda: Reading(_without(entry, paths))
-        )
-        assert made.entry is not None, "it is made of one that was read"
-        return made.entry
-
-    def sweep(self) -> None:
-        """Forget what was not asked for since the last time."""
-        self._known = {key: reading for key, reading in self._known.items() if key in self._used}
-        self._used.clear()
-
-    def _remembered(self, key: tuple[Any, ...], make: Any) -> Reading:
-        self._used.add(key)
-        known: Reading | None = self._known.get(key)
-        if known is None:
-            known = self._known[key] = make()
-        return known
-
-
 def available_factors(shipped: Shipped) -> frozenset[SecondFactor]:
     """The second factors that the installed admission policies can tell from a login (condition FactorUnavailable)."""
     return ALL_FACTORS if shipped.hardware else frozenset({SecondFactor.ANY})
@@ -186,7 +102,7 @@ def accept(
     for draft in drafts.values():
         if draft.resource.kind == "AgentPolicy":
             _obey(draft, [each for each in baseline if each is not None], readings)
-    _keep_apart(drafts.values())
+    _keep_apart(drafts.values(), readings)
     outcomes = {key: _outcome(draft, settings, now) for key, draft in sorted(drafts.items())}
     entries = tuple(each.entry for each in outcomes.values() if each.entry is not None)
     floors = tuple(each.floor for each in outcomes.values() if each.floor is not None)
@@ -202,6 +118,7 @@ class _Draft:
         entry: what would be in force of it.
         reason, problems: why it is not accepted as written; Valid and none.
         dropped: paths that a baseline forbids, left out of `entry`.
+        is_stumbled: that cannot be told, by a defect of ours; its pods ask people at once.
     """
 
     resource: Resource
@@ -211,6 +128,7 @@ class _Draft:
     reason: Accepted = Accepted.VALID
     problems: tuple[Problem, ...] = ()
     dropped: tuple[str, ...] = field(default=())
+    is_stumbled: bool = False
 
     @classmethod
     def of(
@@ -223,8 +141,7 @@ class _Draft:
     ) -> "_Draft":
         """Judge it alone; `excess`: why it is not even read."""
         written = readings.of(resource) if excess is None else Reading(problems=(excess,))
-        # A last good generation newer than what is written was accepted by a replica that saw more; not used here.
-        usable = good if good is not None and good.generation <= resource.generation else None
+        usable = _usable(resource, good)
         last = readings.of_good(resource, usable).entry if usable is not None else None
         draft = cls(resource, usable, written.entry, last)
         if written.entry is None:
@@ -245,6 +162,11 @@ class _Draft:
         """It is not accepted as written; what was accepted before is in force."""
         self.reason, self.problems, self.entry = reason, tuple(problems), self.last
 
+    def stumble(self, doing: str, error: Exception) -> None:
+        """As `refuse`, and without grace: nobody wrote anything wrong, and nobody knows what is missing now."""
+        self.refuse(Accepted.INVALID, (stumbled(doing, error),))
+        self.is_stumbled = True
+
     def obey(self, baseline: Sequence[Policy], readings: Readings) -> None:
         """Leave out what a baseline forbids (SECURITY A7)."""
         forbidden = _forbidden(self.parsed, baseline)
@@ -254,6 +176,12 @@ class _Draft:
         if forbidden:
             assert self.entry is not None, "what is forbidden is in it"
             self.dropped = tuple(problem.path for problem in forbidden)
+            self.entry = readings.without(self.entry, self.dropped)
+
+    def tighten(self, readings: Readings) -> None:
+        """Leave out everything that a baseline could forbid."""
+        self.dropped = tuple(path for path, _ in relaxations(self.parsed)) if self.parsed is not None else ()
+        if self.entry is not None and self.dropped:
             self.entry = readings.without(self.entry, self.dropped)
 
     def outcome(self, settings: Settings, now: datetime) -> Outcome:
@@ -269,13 +197,14 @@ class _Draft:
         since = min(self.good.invalid_since or now, now) if self.good is not None else resource.created
         kept = replace(self.good, invalid_since=since) if self.good is not None else None
         is_written = self.entry is not None and self.entry.generation == resource.generation
-        strict_at = since + timedelta(seconds=settings.invalid_grace)
-        is_strict = now >= strict_at and not is_written
+        strict_at = None if self.is_stumbled else since + timedelta(seconds=settings.invalid_grace)
+        is_strict = strict_at is None or (now >= strict_at and not is_written)
         standing = accepted_words.standing(
             self.entry.generation if self.entry is not None else None,
             resource.generation,
             asking=accepted_words.asking(strict_at, begun=is_strict),
             dropped=self.dropped,
+            is_strict=is_strict,
         )
         return Outcome(
             resource,
@@ -293,18 +222,9 @@ class _Draft:
         return Floor(self.resource.namespace, selector)
 
 
-def _reading(resource: Resource) -> Reading:
-    try:
-        return Reading(Entry(resource.kind, **resource.metadata, spec=resource.spec, parsed=read(resource)))
-    except InvalidPolicy as error:
-        return Reading(problems=error.problems)
-    except Exception as error:  # noqa: BLE001 - one policy that we stumble over must not take all others out of force
-        return Reading(problems=(_stumbled("read", error),))
-
-
-def _stumbled(doing: str, error: Exception) -> Problem:
-    words = f"cannot be {doing}, by a defect of this release ({type(error).__name__}: {error}); please report it"
-    return Problem("spec", words)
+def _usable(resource: Resource, good: LastGood | None) -> LastGood | None:
+    """One that is newer than what is written was accepted by a replica that saw more; it is not used here."""
+    return good if good is not None and good.generation <= resource.generation else None
 
 
 def _drafted(
@@ -314,22 +234,39 @@ def _drafted(
     factors: frozenset[SecondFactor],
     excess: Problem | None,
 ) -> _Draft:
-    """It judged alone. Where we stumble over what was accepted last, that does not count (as if nothing ever was)."""
+    """It judged alone. Where we stumble, what was accepted last stays in force, as far as that can be read."""
     try:
         return _Draft.of(resource, good, readings, factors, excess)
     except Exception as error:  # noqa: BLE001 - as below, and so on: it takes nobody else with it
-        draft = _Draft(resource, None, None, None)
-        draft.refuse(Accepted.INVALID, (_stumbled("judged", error),))
+        usable = _usable(resource, good)
+        draft = _Draft(resource, usable, None, _last(resource, usable, readings))
+        draft.stumble("judged", error)
         return draft
 
 
+def _last(resource: Resource, good: LastGood | None, readings: Readings) -> Entry | None:
+    try:
+        return readings.of_good(resource, good).entry if good is not None else None
+    except Exception:  # noqa: BLE001 - told as what we stumbled over before that
+        return None
+
+
 def _obey(draft: _Draft, baseline: Sequence[Policy], readings: Readings) -> None:
-    """As `_Draft.obey`; where it cannot be told what is forbidden in it, nothing of it is in force."""
+    """As `_Draft.obey`; where it cannot be told what is forbidden in it, what was accepted last is in force without
+    anything that could be, and nothing where even that cannot be told.
+    """
     try:
         draft.obey(baseline, readings)
     except Exception as error:  # noqa: BLE001
-        draft.refuse(Accepted.INVALID, (_stumbled("compared with the baseline", error),))
-        draft.entry = draft.good = None
+        _not_compared(draft, "the baseline", error, readings)
+
+
+def _not_compared(draft: _Draft, others: str, error: Exception, readings: Readings) -> None:
+    draft.stumble(f"compared with {others}", error)
+    try:
+        draft.tighten(readings)
+    except Exception:  # noqa: BLE001
+        draft.entry = None
 
 
 def _outcome(draft: _Draft, settings: Settings, now: datetime) -> Outcome:
@@ -337,9 +274,9 @@ def _outcome(draft: _Draft, settings: Settings, now: datetime) -> Outcome:
     try:
         return draft.outcome(settings, now)
     except Exception as error:  # noqa: BLE001
-        problem = _stumbled("judged", error)
+        problem = stumbled("judged", error)
         floor = Floor(draft.resource.namespace)
-        return Outcome(draft.resource, draft.entry, Accepted.INVALID, str(problem), floor=floor)
+        return Outcome(draft.resource, draft.entry, Accepted.INVALID, str(problem), draft.good, floor)
 
 
 def _forbidden(policy: Policy | None, baseline: Sequence[Policy]) -> tuple[Problem, ...]:
@@ -348,23 +285,7 @@ def _forbidden(policy: Policy | None, baseline: Sequence[Policy]) -> tuple[Probl
     return tuple(problem for problem in together([policy, *baseline]) if problem.code == FORBIDDEN)
 
 
-def _without(entry: Entry, paths: tuple[str, ...]) -> Entry:
-    """The same without what stands at these paths: ``spec.KEY`` and ``spec.rules[N].KEY``."""
-    spec: dict[str, Any] = dict(entry.spec)
-    for path in paths:
-        place, _, key = path.rpartition(".")
-        if place == "spec":
-            spec.pop(key, None)
-        else:
-            number = int(place.removeprefix("spec.rules[").removesuffix("]"))
-            rules = list(spec["rules"])
-            rules[number] = {name: value for name, value in rules[number].items() if name != key}
-            spec["rules"] = rules
-    metadata = {"name": entry.name, "namespace": entry.namespace, "uid": entry.uid, "generation": entry.generation}
-    return replace(entry, spec=spec, parsed=parse(entry.kind, metadata, spec))
-
-
-def _keep_apart(drafts: Iterable[_Draft]) -> None:
+def _keep_apart(drafts: Iterable[_Draft], readings: Readings) -> None:
     """Of two resources that are one to the gate the one that is there for longer stays (SECURITY A4)."""
     by_namespace: dict[str, list[_Draft]] = {}
     for draft in drafts:
@@ -376,7 +297,7 @@ def _keep_apart(drafts: Iterable[_Draft]) -> None:
             problems = together(parsed)
         except Exception as error:  # noqa: BLE001 - the sidecars of that namespace will stumble as well, and keep theirs
             for draft in found:
-                draft.refuse(Accepted.INVALID, (_stumbled("compared with the others of its namespace", error),))
+                _not_compared(draft, "the others of its namespace", error, readings)
             continue
         for problem in problems:
             found[problem.document].reason = Accepted.CONFLICTED

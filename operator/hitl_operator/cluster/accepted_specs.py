@@ -19,8 +19,8 @@ import orjson
 from hitl.errors import ApiError, InvalidInput
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
-from hitl_operator.cluster.acceptance import LastGood
 from hitl_operator.cluster.policy_resources import PLURALS, Key, Resource, path_of_resource
+from hitl_operator.cluster.readings import LastGood
 from hitl_operator.logs import Log
 
 LABEL: Final = "hitl.dev/accepted"

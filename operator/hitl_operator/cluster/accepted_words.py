@@ -44,15 +44,17 @@ def invalid(problems: Sequence[Problem]) -> str:
     return _cut("; ".join(shown))
 
 
-def asking(at: datetime, *, begun: bool) -> str:
-    """That what runs unasked asks people from some time on, which has `begun` or not (SECURITY C6)."""
+def asking(at: datetime | None, *, begun: bool) -> str:
+    """That what runs unasked asks people from some time on, which has `begun` or not (SECURITY C6); None: at once."""
+    if at is None:
+        return "every call that ran unasked asks a person"
     when = at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     if begun:
         return f"since {when} every call that ran unasked asks a person"
     return f"from {when} on every call that runs unasked will ask a person"
 
 
-def standing(generation: int | None, written: int, *, asking: str, dropped: Iterable[str]) -> str:
+def standing(generation: int | None, written: int, *, asking: str, dropped: Iterable[str], is_strict: bool) -> str:
     """What is in force of a resource that is not accepted as it is written.
 
     Args:
@@ -60,13 +62,14 @@ def standing(generation: int | None, written: int, *, asking: str, dropped: Iter
         written: the one that is written.
         asking: see above.
         dropped: paths in it that a baseline forbids.
+        is_strict: whether it is asked already.
     """
     left_out = ", ".join(dropped)
     without = f" without {left_out}" if left_out else ""
     if generation is None:
         return f"No generation was ever accepted, so none of its rules apply; for the pods that it selects, {asking}"
     if generation == written:
-        return f"It is in force{without}"
+        return f"It is in force{without}; {asking}" if is_strict else f"It is in force{without}"
     return f"Generation {generation} stays in force{without}; {asking}"
 
 

@@ -13,9 +13,10 @@ from typing import Final
 
 from hitl.policy.settings import Settings
 from hitl.policy.verdicts import SecondFactor
-from hitl_operator.cluster.acceptance import Acceptance, LastGood, Readings, accept
+from hitl_operator.cluster.acceptance import Acceptance, accept
 from hitl_operator.cluster.crowding import beyond, in_turns
 from hitl_operator.cluster.policy_resources import Key, Resource
+from hitl_operator.cluster.readings import LastGood, Readings
 
 _TURN: Final = 0.25  # seconds of reading at a time
 REST: Final = 0.25  # seconds until the next: sidecars and streams want the processor as well

@@ -16,11 +16,12 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.policy_conditions import Accepted
 from hitl.policy.settings import Settings
 from hitl.policy.verdicts import SecondFactor
-from hitl_operator.cluster.acceptance import ALL_FACTORS, Acceptance, LastGood, Outcome
+from hitl_operator.cluster.acceptance import ALL_FACTORS, Acceptance, Outcome
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
 from hitl_operator.cluster.deciding import REST, Decider
 from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.policy_resources import Resource
+from hitl_operator.cluster.readings import LastGood
 from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.cluster.undecided import Undecided
 from hitl_operator.cluster.written_policies import LOOK_EVERY, WrittenPolicies
