@@ -204,7 +204,7 @@ class WrittenPolicies:
             metadata = manifest["metadata"]
             key = kind, metadata.get("namespace", ""), metadata["name"]
             if not key[1]:
-                raise
+                raise _unknown_baseline(key, error) from None
             self._pass_over(key, error)
             return None
 
@@ -230,11 +230,16 @@ class WrittenPolicies:
             try:
                 found = await self._news_of(key, metadata, version)
             except InvalidInput as error:
-                self._pass_over(key, error)
+                if key[1]:
+                    self._pass_over(key, error)
+                else:
+                    trouble.append(_unknown_baseline(key, error))
             except HitlError as error:
                 trouble.append(error)
-            except Exception:  # noqa: BLE001 - one resource must not hide all the others
+            except Exception as error:  # noqa: BLE001 - one resource must not hide all the others
                 note_defect(self._metrics, "policies-look", policy="/".join(key))
+                if not key[1]:
+                    trouble.append(_unknown_baseline(key, error))
             else:
                 if found is not None:
                     missed.add((key, found.uid, found.generation))
@@ -289,6 +294,8 @@ class WrittenPolicies:
                 self._changed(event, resource_of(kind, manifest))
         except InvalidInput as error:
             _log.error("policy-unreadable", problem=error)
+            if kind == "ClusterAgentPolicy":
+                self._look_soon.set()  # which tells that nobody's config is known to be current
         except Exception:  # noqa: BLE001 - it is looked at soon
             note_defect(self._metrics, "policies-told", kind=kind)
             self._look_soon.set()
@@ -331,3 +338,13 @@ class WrittenPolicies:
             self.gone[uid] = key
             _log.warning("policy-deleted", policy=before, meaning="its rules no longer apply")
             self._on_change()
+
+
+def _unknown_baseline(key: Key, error: Exception) -> InvalidInput:
+    """A baseline is everybody's: what it may deny or forbid now nobody knows, so nobody's config is known to be current
+    (I2). Only who runs the cluster can write one, so no namespace can make this happen to others.
+    """
+    return InvalidInput(
+        f"ClusterAgentPolicy {key[2]} cannot be read ({type(error).__name__}: {error}), so nobody's config is known to "
+        f"be what is written; look at it with kubectl get clusteragentpolicy {key[2]} -o yaml, and correct or delete it"
+    )
