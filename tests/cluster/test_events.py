@@ -5,16 +5,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.enforcing import eventually
+from cluster.gated_pods import until
+from cluster.operators import GROUPS
 from cluster.voting import Court, Json, a_court
 from control_plane.running import ControlPlane
 from hitl.approvals.conditions import with_outcome
 from hitl.approvals.requests import ApprovalRequest, State
+from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
+from hitl.kube.credentials import TokenFile
 from hitl.kube.paths import path_of
+from hitl.kube.shipped import DEFAULT
 from hitl.policy.calls import Agent
 from hitl.stores.kubernetes.objects import request_of
 from hitl.v1 import gate_pb2, hub_pb2
@@ -158,12 +165,79 @@ async def test_G1_what_a_sidecar_did_not_escape_is_not_told(court: Court) -> Non
 
 
 async def test_a_flood_of_events_is_dropped_not_queued(court: Court) -> None:
-    """Past a hundred at once Events are dropped and counted; nothing waits for them, nothing grows."""
+    """Past a hundred at once Events of a namespace are dropped and counted; nothing waits for them, nothing grows."""
     async with court.operator() as api:
         events = Events(api, "hitl-system", "hitl-1", clock=lambda: AT, monotonic=lambda: 0.0)
         for number in range(5000):
             events.acted(identity(court), [ran(f"tool/{number}")])
         assert events.waiting == 100
+
+
+async def test_B5_C4_a_flood_in_one_namespace_drops_neither_others_events_nor_the_alarm(court: Court) -> None:
+    """B5, C4: tools of names that an agent chooses; the alarm is posted first, then one of each namespace."""
+    words = f"binding hitl-decisions is not there, says {court.namespace}"
+    async with court.operator() as api:
+        events = Events(api, "hitl-system", "hitl-1", clock=lambda: AT, monotonic=lambda: 0.0)
+        for number in range(5000):
+            events.acted(identity(court), [ran(f"tool/{number}")])
+        events.policy(About("hitl.dev/v1alpha1", "AgentPolicy", "default", "late"), "Invalid", words)
+        events.enforcement("EnforcementLost", words)
+        assert events.waiting == 102
+        running = asyncio.create_task(events.run())
+        try:
+            (alarm,) = await found(court, 1, "hitl-system", reason="EnforcementLost", message=words)
+            (other,) = await found(court, 1, "default", reason="Invalid", message=words)
+            before = [each async for each in _notified(court) if int(each) < int(other["metadata"]["resourceVersion"])]
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    assert int(alarm["metadata"]["resourceVersion"]) < int(other["metadata"]["resourceVersion"])
+    assert len(before) <= 1
+
+
+async def _notified(court: Court) -> AsyncIterator[str]:
+    """Versions of the Events about what ran."""
+    async with court.admin() as api:
+        async for item in api.list(path_of("v1", "events", court.namespace)):
+            if item["reason"] == "Notify":
+                yield item["metadata"]["resourceVersion"]
+
+
+async def test_B5_of_what_waits_who_has_most_gives_way(court: Court) -> None:
+    """B5: ten namespaces that flood together fill what may wait, and another one's Event still has its place."""
+    async with court.operator() as api:
+        events = Events(api, "hitl-system", "hitl-1", clock=lambda: AT, monotonic=lambda: 0.0)
+
+        def tell(namespace: str, number: int) -> None:
+            events.policy(About("hitl.dev/v1alpha1", "AgentPolicy", namespace, f"p-{number}"), "Invalid", "why")
+
+        for number in range(100):
+            for crowd in range(10):
+                tell(f"crowd-{crowd}", number)
+        assert events.waiting == 1000
+        for number in range(5):
+            tell("quiet", number)
+        assert events.waiting == 1000
+        assert len(events._waiting["quiet"]) == 5
+        assert max(map(len, events._waiting.values())) <= 100
+
+
+async def test_H1_a_token_that_is_away_for_a_moment_ends_no_posting(
+    court: Court, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """H1: the Event that could not be posted is lost and said so, with the file; the next one is told."""
+    access, file = Access.from_kubeconfig(court.plane.kubeconfig(DEFAULT.operator, GROUPS)), tmp_path / "token"
+    async with KubeAPI.open(replace(access, bearer=TokenFile(file))) as api:
+        events = Events(api, "hitl-system", "hitl-1", clock=lambda: AT)
+        running = asyncio.create_task(events.run())
+        events.policy(About("hitl.dev/v1alpha1", "AgentPolicy", court.namespace, "first"), "Invalid", "said in vain")
+        await until(lambda: "event-not-posted" in caplog.text)
+        assert f"{file}: the token cannot be read" in caplog.text
+        file.write_text("the certificate says who it is")
+        events.policy(About("hitl.dev/v1alpha1", "AgentPolicy", court.namespace, "second"), "Invalid", "said next")
+        await found(court, 1, message="said next")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_C4_a_loss_of_enforcement_is_told_in_the_operators_namespace(court: Court) -> None:

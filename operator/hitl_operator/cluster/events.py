@@ -2,13 +2,14 @@
 
 An Event is a hint, never evidence: it may be lost, and one that comes too often is dropped. It says no more than the
 summary, which is redacted and escaped (I10, G1). Its name follows from what it says, so replicas that say the same
-thing twice say it once.
+thing twice say it once. What agents and authors of one namespace make of them is bounded there, and keeps neither those
+of others nor an alarm of the operator's own from being posted (SECURITY B5).
 """
 
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from hitl.approvals.conditions import outcome
 from hitl.approvals.requests import ApprovalRequest, State
-from hitl.errors import ApiError, StoreUnavailable
+from hitl.errors import ApiError, HitlError
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.requests import API_VERSION, KIND
@@ -27,13 +28,16 @@ from hitl.policy.escaping import as_plain, plain
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
 from hitl_operator.logs import Log
+from hitl_operator.pacing import Buckets
 
 COMPONENT: Final = "hitl-operator"
 NORMAL: Final = "Normal"
 WARNING: Final = "Warning"
-_WAITING: Final = 1000  # Events that wait to be posted; more are dropped
-_PER_SECOND: Final = 10.0
+_WAITING: Final = 1000  # Events that wait to be posted, but for alarms; more are dropped, first of who has most
+_PER_SECOND: Final = 10.0  # in one namespace
 _BURST: Final = 100.0
+_NAMESPACES: Final = 1000  # of whose Events it is known how many there were; each takes some 200 bytes
+_ALARMS: Final = 100  # that wait to be posted; past that the oldest are dropped
 _LONGEST: Final = 1024  # bytes of a message, as the API server has it
 _REMEMBERED: Final = 10_000  # names said lately; each takes some 100 bytes
 
@@ -92,7 +96,9 @@ class Said:
 
 
 class Events:
-    """Posts Events in the order in which they are said; a `hitl_operator.records.Witness`.
+    """Posts Events: alarms first, then in turns of the namespaces, of each in the order in which they are said.
+
+    A `hitl_operator.records.Witness`.
 
     Args:
         api: as the operator.
@@ -115,24 +121,29 @@ class Events:
         self._namespace = namespace
         self._instance = instance
         self._clock = clock
-        self._monotonic = monotonic
-        self._queue: asyncio.Queue[Said] = asyncio.Queue(_WAITING)
+        self._alarms: deque[Said] = deque(maxlen=_ALARMS)
+        self._waiting: OrderedDict[str, deque[Said]] = OrderedDict()
+        self._count = 0
+        self._wake = asyncio.Event()
         self._names: OrderedDict[str, None] = OrderedDict()
-        self._tokens, self._filled = _BURST, monotonic()
+        self._buckets: Buckets[str] = Buckets(_BURST, _PER_SECOND, most=_NAMESPACES, monotonic=monotonic)
         self._counted = Counter("hitl_events_total", "Kubernetes Events.", ["outcome"], registry=registry)
 
     @property
     def waiting(self) -> int:
         """How many are still to be posted."""
-        return self._queue.qsize()
+        return self._count + len(self._alarms)
 
     async def run(self) -> None:
         """Post until cancelled."""
         while True:
-            said = await self._queue.get()
+            if (said := self._next()) is None:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
             try:
                 await self._post(said)
-            except (ApiError, StoreUnavailable) as error:
+            except HitlError as error:
                 self._counted.labels("failed").inc()
                 _log.warning("event-not-posted", reason=said.reason, about=said.about.name, problem=error)
 
@@ -140,17 +151,16 @@ class Events:
         """Have it posted, unless that was done or there is too much of it. Never blocks."""
         if said.name in self._names:
             return
-        now = self._monotonic()
-        self._tokens = min(_BURST, self._tokens + (now - self._filled) * _PER_SECOND)
-        self._filled = now
-        if self._tokens < 1 or self._queue.full():
+        namespace = said.about.namespace
+        if not self._buckets.take(namespace) or not self._has_room(namespace):
             self._counted.labels("dropped").inc()
             return
-        self._tokens -= 1
         self._names[said.name] = None
         if len(self._names) > _REMEMBERED:
             self._names.popitem(last=False)
-        self._queue.put_nowait(said)
+        self._waiting.setdefault(namespace, deque()).append(said)
+        self._count += 1
+        self._wake.set()
 
     def opened(self, request: ApprovalRequest) -> None:
         """As `Witness.opened`."""
@@ -189,11 +199,37 @@ class Events:
         """As `hitl_operator.cluster.guard.Announce`."""
         about = About("v1", "Secret", self._namespace, "hitl-enforcement")
         kind = NORMAL if reason in ("EnforcementStands", "RewindAcknowledged") else WARNING
-        self.say(Said(about, reason, words, kind, once=f"{reason}\0{self._clock().isoformat()}"))
+        self._alarms.append(Said(about, reason, words, kind, once=f"{reason}\0{self._clock().isoformat()}"))
+        self._wake.set()
 
     def policy(self, about: About, reason: str, words: str) -> None:
         """Something is wrong with a policy or tool server; said once for each wording."""
         self.say(Said(about, reason, words, WARNING))
+
+    def _has_room(self, namespace: str) -> bool:
+        """Whether one more of a namespace may wait; what another one has too much of is dropped for it."""
+        if self._count < _WAITING:
+            return True
+        crowded = max(self._waiting, key=lambda each: len(self._waiting[each]))
+        if len(self._waiting[crowded]) <= len(self._waiting.get(namespace, ())) + 1:
+            return False
+        self._names.pop(self._waiting[crowded].pop().name, None)
+        self._count -= 1
+        self._counted.labels("dropped").inc()
+        return True
+
+    def _next(self) -> Said | None:
+        """What is to be posted next; None while there is nothing."""
+        if self._alarms:
+            return self._alarms.popleft()
+        if not self._waiting:
+            return None
+        namespace, line = self._waiting.popitem(last=False)
+        said = line.popleft()
+        if line:
+            self._waiting[namespace] = line
+        self._count -= 1
+        return said
 
     async def _post(self, said: Said) -> None:
         now = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
