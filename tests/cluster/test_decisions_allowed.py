@@ -25,7 +25,7 @@ from control_plane.running import ControlPlane
 from hitl.approvals.requests import Kind, Note, NoteType
 from hitl.kube.access import Access
 from hitl.kube.requests import served_request
-from hitl.policy.verdicts import OnTimeout, Requirement, SecondFactor
+from hitl.policy.verdicts import Requirement, SecondFactor
 from hitl.stores.kubernetes import KubernetesStore
 from stores.asking import a_decision, a_spec
 
@@ -157,13 +157,6 @@ def test_a_vote_of_the_shipped_role_alone_is_taken_from_kubectl(control_plane: C
         )
         assert done.returncode == 0, done.stderr
         assert len(asyncio.run(court.look(request))["status"]["decisions"]) == 1
-
-
-async def test_late_votes_are_taken_while_a_round_is_left(court: Court) -> None:
-    """DESIGN 8: past the deadline of a request that gets one more timeout a vote is in time."""
-    request = await court.ask(a_spec(on_timeout=OnTimeout.RETRY), expires=-5)
-    await court.vote(ANA, request)
-    assert len((await court.look(request))["status"]["decisions"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from cluster.voting import (
     Court,
     Json,
     adding,
+    applies,
     condition,
     ending,
+    note_of,
     refused,
     tries,
     vote_of,
@@ -70,12 +72,22 @@ async def test_C3_the_question_is_never_changed(court: Court, person: Any) -> No
 @WRITERS
 async def test_C3_the_status_is_never_dropped(court: Court, person: Any) -> None:
     """C3: neither null nor absence of the status, of decisions, notes or conditions takes anything away."""
-    request = await an_ended(court, "Approved")
-    words = ("stay", "stays so", "may not be dropped", "state follows")
-    await refused(court, person, request, None, words, ways=THREE)
-    for key in ("decisions", "verified", "conditions", "expirationTime"):
+    request = await court.ask(expires=900)
+    path = court.path(request["metadata"]["name"], "status")
+    async with court.api(ANA) as api:
+        await applies(api, path, request, [note_of(ANA, request, "Feedback")], manager="n", where="notes")
+    await court.end(request, "Approved")
+    await refused(court, person, request, None, "decisions stay", ways=THREE)
+    for key, words in {
+        "decisions": "decisions stay",
+        "notes": "notes stay",
+        "verified": "what was verified, or refused, stays so",
+        "conditions": "conditions stay",
+        "expirationTime": "expirationTime may not be dropped",
+    }.items():
         more = {"state": "Pending"} if key == "conditions" else {}
         await refused(court, person, request, dropping(key, **more), words, ways=THREE)
+    await refused(court, person, request, to(notes=[]), "a note is never removed", ways=THREE)
     empty = to(decisions=[], verified=[], conditions=[], state="Pending")
     await refused(court, person, request, empty, ("never removed", "stays so", "voting has ended"), ways=THREE)
 

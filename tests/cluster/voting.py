@@ -142,10 +142,13 @@ class Court:
                 return
             assert time.monotonic() < until, f"{person.name} may not {' '.join(wish)}: {said.stdout}{said.stderr}"
 
-    async def ask(self, spec: RequestSpec | None = None, *, expires: float = 900, status: Json | None = None) -> Json:
-        """A pending request, made as the operator makes it: created, then told its deadline.
+    async def ask(
+        self, spec: RequestSpec | None = None, *, expires: float | None = None, status: Json | None = None
+    ) -> Json:
+        """A pending request, made as the operator makes it: created, and nothing written into it yet.
 
-        expires: seconds from now; at the earliest it is the second in which the request was made.
+        expires: a deadline that the operator wrote into it, in seconds from now; at the earliest it is the second in
+        which the request was made. status: what else the operator wrote.
         """
         asked = spec or a_spec(on_behalf_of="")
         body = {
@@ -154,12 +157,14 @@ class Court:
             "metadata": {"name": f"create-refund-{next(SERIAL):010d}", "namespace": self.namespace},
             "spec": orjson.loads(spec_to_json(asked)),
         }
+        first = dict(status or {})
         async with self.operator() as api:
             made = await api.create(self.path(), body, field_manager="hitl-operator")
-            created = datetime.fromisoformat(made["metadata"]["creationTimestamp"])
-            ends = max(created, datetime.now(UTC) + timedelta(seconds=expires))
-            first = {"expirationTime": ends.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), **(status or {})}
-            return await self.outcome(made, first, api)
+            if expires is not None:
+                created = datetime.fromisoformat(made["metadata"]["creationTimestamp"])
+                ends = max(created, datetime.now(UTC) + timedelta(seconds=expires))
+                first["expirationTime"] = ends.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            return await self.outcome(made, first, api) if first else made
 
     async def outcome(self, request: Json, status: Json, api: KubeAPI) -> Json:
         """The operator's write: only the changed keys, as a compare-and-set is not needed here."""
