@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from control_plane.running import ControlPlane
 from hitl.errors import ApiError
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
+from hitl.kube.credentials import TokenFile
 from hitl.kube.paths import path_of
 from hitl_operator.cluster.lease import Lease, monotonic
 
@@ -208,6 +211,24 @@ async def test_a_deleted_lease_is_still_its_holders(candidates: Candidates, admi
 
     await until(is_back)
     assert first.is_held
+
+
+async def test_H1_a_token_that_is_away_for_a_moment_ends_no_candidate(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    """H1: what goes on without it goes on; why it does not hold is said, with the file, until it is back."""
+    access, file = Access.from_kubeconfig(control_plane.admin), tmp_path / "token"
+    async with KubeAPI.open(replace(access, bearer=TokenFile(file))) as api:
+        lease = Lease(api, namespace, NAME, "a", **{"retry": RETRY, **CALM})
+        running = asyncio.create_task(lease.run())
+        await until(lambda: lease.trouble.why)
+        assert f"{file}: the token cannot be read" in lease.trouble.why
+        assert not running.done()
+        file.write_text("the certificate says who it is")
+        await until(lambda: lease.is_held)
+        assert lease.trouble.why == ""
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 def test_times_that_could_overlap_are_refused() -> None:

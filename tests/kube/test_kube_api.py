@@ -290,6 +290,23 @@ def test_paths_are_those_of_the_api() -> None:
         path_of("v1", "pods", "shop", "..")
 
 
+async def test_H1_a_token_that_is_away_for_a_moment_is_a_server_that_cannot_be_asked(tmp_path: Path) -> None:
+    """H1: kubelet puts a new one into the file; until then nothing is sent, and the error names file and next step."""
+
+    async def handler(request: web.Request) -> web.Response:
+        return answer({"token": request.headers["Authorization"]})
+
+    file = tmp_path / "token"
+    async with serving(handler) as access, KubeAPI.open(replace(access, bearer=TokenFile(file))) as api:
+        for content in (None, "", "\x00"):
+            if content is not None:
+                file.write_text(content)
+            with pytest.raises(StoreUnavailable, match=rf"cannot be asked \(GET {PATH}\): {file}"):
+                await api.get(PATH)
+        file.write_text("good")
+        assert await api.get(PATH) == {"token": "Bearer good"}
+
+
 async def test_what_has_no_json_form_is_refused_in_words() -> None:
     """A whole number of more than 64 bits: the error says what was to be written, and what to do."""
 

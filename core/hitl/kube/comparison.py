@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
 import rfc8785
 
 from hitl.kube.paths import path_of
@@ -99,7 +100,12 @@ def difference(guard: Guard, stored: Mapping[str, Any] | None) -> str:
 
 def digest_of(stored: Mapping[str, Any]) -> str:
     """SHA-256 over the spec as the server stores it, hex."""
-    return hashlib.sha256(rfc8785.dumps(stored.get("spec"))).hexdigest()
+    spec = stored.get("spec")
+    try:
+        text = rfc8785.dumps(spec)
+    except rfc8785.CanonicalizationError:  # numbers beyond 2^53, which nothing that is shipped has
+        text = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()
 
 
 def _is_about_requests(policy: Mapping[str, Any]) -> bool:

@@ -101,8 +101,6 @@ class Reflector(Generic[T]):
                 await self._look_or_follow()
             except ApiError as error:
                 self._refused(error)
-            except InvalidInput as error:  # no credentials are to be had just now
-                self._failed(StoreUnavailable(f"{self._path}: the API server cannot be asked: {error}"))
             except HitlError as error:
                 self._failed(error)
             except Exception as error:  # noqa: BLE001 - who rests on this mirror must not end with it

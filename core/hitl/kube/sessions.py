@@ -11,7 +11,7 @@ import aiohttp
 import yarl
 from multidict import CIMultiDict
 
-from hitl.errors import InvalidInput
+from hitl.errors import InvalidInput, StoreUnavailable
 from hitl.kube.access import Access
 from hitl.kube.transport import CONNECT, LARGEST_ANSWER, NO_CONNECTION, Answer, Call, Headers, Transport
 
@@ -75,6 +75,17 @@ class SessionTransport(Transport):
             raise self._unavailable(call, f"was silent for {patience:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._unavailable(call, _words(error)) from error
+
+    async def _headers(self, call: Call) -> Headers:
+        """For who stays, a token that is not to be had is one that may be had in a moment: kubelet puts a new one into
+        its file. Nothing was sent.
+        """
+        try:
+            return await super()._headers(call)
+        except InvalidInput as error:
+            raise StoreUnavailable(
+                f"the API server {self.server} cannot be asked ({call.method} {call.path}): {error}"
+            ) from error
 
     async def _exchange(self, call: Call, headers: Headers) -> Answer:
         try:

@@ -9,6 +9,7 @@ what was written in it is voided before anything counts again.
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from hitl.kube.comparison import KINDS, collection, guards
 from hitl.kube.reflector import Reflector
 from hitl.kube.shipped import DEFAULT, Shipped, admission, crds
 from hitl_operator.cluster import rewind
+from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
 from hitl_operator.cluster.enforcement_record import (
     Back,
@@ -40,12 +42,14 @@ from hitl_operator.cluster.shared_record import SharedRecord
 from hitl_operator.cluster.sweeping import Settling, sweep, try_again
 from hitl_operator.cluster.trouble import MEND, Trouble
 from hitl_operator.logs import Log
+from hitl_operator.metrics import HubMetrics
 from hitl_operator.standing import ENFORCEMENT_LOST, Lost
 
 # Seconds from the first refusal of forged writes until votes count: a binding that was re-created let forbidden
 # requests pass for almost a second more, and a cluster may have several API servers.
 GRACE: Final = 10.0
 _LOOK_EVERY: Final = 5.0  # seconds between two looks while nothing happens
+_AGAIN: Final = (0.05, 0.25)  # seconds until a look that follows a lost race
 _LOOK_SOON: Final = 1.0  # the same while votes do not count
 _WRITE_EVERY: Final = timedelta(seconds=30)  # how old `checked` may become; a gap while nobody ran begins there
 _TOO_SHORT: Final = "forged writes have been refused for too short a time"
@@ -89,6 +93,7 @@ class Enforcement:
         api: as the operator.
         shipped: what differs in this installation.
         metrics: where gaps are counted.
+        hub_metrics: where defects are.
         announce: tells people when it is lost and regained.
         clock: aware UTC times, for people.
         monotonic: seconds, for the grace.
@@ -100,6 +105,7 @@ class Enforcement:
         shipped: Shipped = DEFAULT,
         *,
         metrics: EnforcementMetrics | None = None,
+        hub_metrics: HubMetrics | None = None,
         announce: Announce = lambda _reason, _words: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
@@ -110,6 +116,7 @@ class Enforcement:
         self._probe = Probe(api, shipped.namespace, shipped.operator, clock=clock)
         self._shared = SharedRecord(api, shipped.namespace)
         self._metrics = EnforcementMetrics() if metrics is None else metrics
+        self._hub_metrics = HubMetrics() if hub_metrics is None else hub_metrics
         self._announce = announce
         self._clock = clock
         self._monotonic = monotonic
@@ -276,8 +283,17 @@ class Enforcement:
         lets in between two trials, before it is started anew with them, nothing tells.
         """
         before = self._highest.before()
-        listed, let_through = await asyncio.gather(self._guards.list(), self._probe.vote_refused())
+        listed, let_through = await asyncio.gather(self._guards.list(), self._vote_refused())
         return _Again(before, listed, let_through)
+
+    async def _vote_refused(self) -> str:
+        """As `Probe.vote_refused`. A vote that was let through is a gap whatever else can be read."""
+        let_through = await self._probe.vote_refused()
+        if let_through:
+            self._let_through = self._let_through or let_through
+            self._lost = self._lost or _LOST
+            self._wake.set()
+        return let_through
 
     def _confirm(self, again: _Again, covers: int) -> None:
         """Confirm what was written up to version `covers`, unless this look, or one before it, found a gap."""
@@ -296,10 +312,15 @@ class Enforcement:
             self._wake.clear()
             try:
                 await self.look(settling)
-            except Conflict:
-                continue  # another replica wrote first
-            except (ApiError, StoreUnavailable, Unavailable) as error:
+            except Conflict:  # another replica wrote first
+                await asyncio.sleep(random.uniform(*_AGAIN))  # noqa: S311 - keeps replicas apart, guards nothing
+                continue
+            except HitlError as error:
                 self._trouble(error, settling)
+            except Exception:  # noqa: BLE001 - while nobody looks nothing may count, and other work must not end
+                note_defect(self._hub_metrics, "enforcement")
+                self._set(_LOST, "the check stumbled over what it read; the log says how", settling)
+                self.is_known.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY if self.stands else _LOOK_SOON):
                     await self._wake.wait()

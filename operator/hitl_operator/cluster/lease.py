@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from hitl.errors import ApiError, StoreUnavailable
+from hitl.errors import ApiError, HitlError, StoreUnavailable
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl_operator.cluster.trouble import Trouble
@@ -105,7 +105,7 @@ class Lease:
                     self.trouble.over()
                 except TimeoutError:
                     self.trouble.tell(StoreUnavailable(f"the API server {self._api.server} did not answer in time"))
-                except (StoreUnavailable, ApiError) as error:
+                except HitlError as error:
                     self.trouble.tell(error)
                 self._tell()
                 if self.is_held:
@@ -182,7 +182,7 @@ class Lease:
                         stored, {**spec, "holderIdentity": "", "leaseDurationSeconds": 1}, _RELEASE_WITHIN
                     )
                     _log.info("lease-given-back", lease=self._name)
-        except (TimeoutError, StoreUnavailable, ApiError) as error:
+        except (TimeoutError, HitlError) as error:
             _log.warning("lease-not-given-back", lease=self._name, problem=error or "no answer")
 
     def _tell(self) -> None:

@@ -122,7 +122,12 @@ class Replica:
         )
         self._events = Events(api, namespace, place.name, registry=registry, clock=_now)
         self._enforcement = Enforcement(
-            vital, place.shipped, metrics=EnforcementMetrics(registry), announce=self._events.enforcement, clock=_now
+            vital,
+            place.shipped,
+            metrics=EnforcementMetrics(registry),
+            hub_metrics=self.metrics,
+            announce=self._events.enforcement,
+            clock=_now,
         )
         self._lease = Lease(vital, namespace, LEASE, f"{place.name}_{secrets.token_hex(4)}")
         # No archive exists yet that could say of a request that it has it, so nothing is ever deleted.

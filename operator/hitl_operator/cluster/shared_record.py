@@ -80,7 +80,8 @@ class SharedRecord:
             else:
                 written = await self._api.create(self._collection, secret)
         except ApiError as error:
-            if error.status in (404, 409):
+            # A 404 to a new one says that its namespace is not there, which reading again does not mend.
+            if error.status == 409 or (error.status == 404 and loaded.version):
                 raise Conflict(f"Secret {NAME}: another replica wrote first; it is read again") from error
             raise
         return Loaded(record, written["metadata"]["resourceVersion"])
