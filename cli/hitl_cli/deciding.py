@@ -13,12 +13,13 @@ from hitl.approvals.conditions import CancelReason, outcome
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State, Verified
 from hitl.approvals.requirements import fold, progress_of
 from hitl.approvals.votes import denials
-from hitl.errors import Forbidden, HitlError, NoLongerPending, NotFound
+from hitl.errors import Forbidden, HitlError, InvalidDecision, NoLongerPending, NotFound, Refused
 from hitl.policy.durations import format_duration
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.endings import ending, state_at
 from hitl_cli.place import Place, Voter
 from hitl_cli.standing import FACTORS, Obstacle, Standing, refusal_of, standing_of
+from hitl_cli.times import since
 from hitl_cli.wishes import Wish
 
 # How long `approve` waits to see its decision counted and the call picked up (UX 4).
@@ -64,21 +65,28 @@ class Reviewer:
             NoLongerPending: it was decided, has expired or was withdrawn.
             Forbidden: this person may not approve it, or has voted.
         """
-        now, viewer = self._clock(), self._voter.viewer
-        if state_at(request, now) is not State.PENDING:
-            raise NoLongerPending(no_longer_pending(request, now, self._place))
-        standing = standing_of(viewer, request, self._place.progress(request))
+        self.need_pending(request)
+        standing = standing_of(self._voter.viewer, request, self._place.progress(request))
         if standing.vote is not None:
             if why := refusal_of(request, standing.vote):
                 raise Forbidden(self._voter.not_counted(request, why))
-            said = standing.vote.decision.value.lower()
-            where = self._place.hint("show", request.name, about=request)
-            raise Forbidden(
-                f"you have {said} {request.name} already; a vote is never changed, nor is its reason\n"
-                f"Where it stands: {where}"
-            )
+            raise Forbidden(self._has_voted(request, standing.vote))
         if kind is DecisionKind.APPROVED and not standing.may_approve:
             raise Forbidden(self._voter.refusal(request, "approve", standing))
+
+    def _has_voted(self, request: ApprovalRequest, vote: Decision) -> str:
+        when = f", {since(vote.time, self._clock())} ago" if vote.time else ""
+        return (
+            f"you have {vote.decision.value.lower()} {request.name} already{when}; a vote is never changed, nor is its "
+            "reason; nothing new was recorded\n"
+            f"Where it stands: {self._place.hint('show', request.name, about=request)}"
+        )
+
+    def need_pending(self, request: ApprovalRequest) -> None:
+        """NoLongerPending where it was decided, has expired or was withdrawn: by whom, and what to do instead."""
+        now = self._clock()
+        if state_at(request, now) is not State.PENDING:
+            raise NoLongerPending(_no_longer_pending(request, now, self._place))
 
     def spends_a_half_vote(self, request: ApprovalRequest) -> str:
         """What to weigh before approving with a login that decides only half; empty where it decides as much as any.
@@ -114,7 +122,12 @@ class Reviewer:
         for verb in wish.verbs:
             self.need(request, verb)
         decision = self._voter.decision(request, wish)
-        stored = await self.stored(store, request, store.decide(request.namespace, request.name, decision))
+        try:
+            stored = await self.stored(store, request, store.decide(request.namespace, request.name, decision))
+        except (Refused, InvalidDecision, Forbidden):
+            # They may have voted in another window since the request was read: then that is what to say.
+            self.check(await store.get(request.namespace, request.name), wish.kind)
+            raise
         kept = next((d for d in stored.status.decisions if fold(d.reviewer) == fold(decision.reviewer)), decision)
         return await self._follow(store, stored, kept)
 
@@ -129,8 +142,11 @@ class Reviewer:
                 f"{request.name} is gone: it ended and was cleaned up; nothing was recorded"
             ) from error
         except NoLongerPending:
-            now_stored = await store.get(request.namespace, request.name)
-            raise NoLongerPending(no_longer_pending(now_stored, self._clock(), self._place)) from None
+            self.need_pending(await store.get(request.namespace, request.name))
+            raise
+        except Refused as error:
+            look = self._place.hint("show", request.name, about=request)
+            raise Refused(f"{error}; nothing was recorded\nHow it stands now: {look}") from error
         except HitlError as error:
             raise self._voter.refused(request, error) from error
 
@@ -154,7 +170,7 @@ class Reviewer:
         return Recorded(request, decision, _stage_of(request, decision, entry))
 
 
-def no_longer_pending(request: ApprovalRequest, now: datetime, place: Place) -> str:
+def _no_longer_pending(request: ApprovalRequest, now: datetime, place: Place) -> str:
     """The error of a decision that came too late, and what to do instead."""
     first = f"{request.name} {ending(request, now)}."
     match state_at(request, now):
@@ -165,14 +181,18 @@ def no_longer_pending(request: ApprovalRequest, now: datetime, place: Place) -> 
                 f"{first}\nThe agent may ask again. If this is too short: spec.approval.timeout is {timeout}{policy}."
             )
         case State.APPROVED:
-            return f"{first}\nTo stop it before it runs: a Deny rule in the policy; release evaluates again."
+            stop = "To stop it before it runs: a Deny rule in the policy; release evaluates again."
+            return f"{first}\nNothing was recorded. {stop}"
         case State.CANCELLED if _lost_enforcement(request):
             return f"{first}\nThe agent may ask again. Whether it is mended: {place.hint('doctor')}"
         case State.CANCELLED:
             return f"{first}\nWhat waits now: {place.hint('list')}"
         case State.CONSUMED:
-            return f"{first}\nIt cannot be undone here; what it did: {place.hint('show', request.name, about=request)}"
-        case State.DENIED | State.PENDING:
+            look = place.hint("show", request.name, about=request)
+            return f"{first}\nNothing was recorded. It cannot be undone here; what it did: {look}"
+        case State.DENIED:
+            return f"{first}\nNothing was recorded. What waits now: {place.hint('list')}"
+        case State.PENDING:
             return first
 
 

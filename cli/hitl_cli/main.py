@@ -141,10 +141,10 @@ def _need_use(context: click.Context, command: click.Command) -> None:
             raise click.UsageError(f"{command.name} has no option {each.opts[-1]}; leave it out", context)
 
 
-def _option_names(command: click.Command) -> set[str | None]:
-    names = {each.name for each in command.params}
+def _option_names(command: click.Command) -> set[str]:
+    names = {each.name for each in command.params if each.name}
     if isinstance(command, click.Group):
-        names = names.union(*map(_option_names, command.commands.values()))
+        names.update(*map(_option_names, command.commands.values()))
     return names
 
 

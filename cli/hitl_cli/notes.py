@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from hitl.approvals.requests import ApprovalRequest, Note, NoteType, State, Verified
 from hitl.approvals.timeline import in_force
-from hitl.errors import Forbidden, HitlError, NoLongerPending
+from hitl.errors import Forbidden, HitlError
 from hitl.stores.protocol import ReviewerStore
-from hitl_cli.deciding import PATIENCE, Reviewer, no_longer_pending
-from hitl_cli.endings import state_at
+from hitl_cli.deciding import PATIENCE, Reviewer
 from hitl_cli.exits import Exit
 from hitl_cli.render import Output
 from hitl_cli.requests import RESOURCE, chosen
@@ -57,11 +56,9 @@ async def _left(session: Session, ask: Ask) -> tuple[ApprovalRequest, bool]:
         request = chosen(await desk.around([ask.name], decides=True), ask.name, session.place)
         voter = await desk.voter([request], ask.verb)
         reviewer = Reviewer(session.place, voter, session.now)
-        now = session.now()
-        if state_at(request, now) is not State.PENDING:
-            raise NoLongerPending(no_longer_pending(request, now, session.place))
+        reviewer.need_pending(request)
         reviewer.need(request, ask.verb)
-        if ask.kind is NoteType.ESCALATE and not brings_more_people(request, now):
+        if ask.kind is NoteType.ESCALATE and not brings_more_people(request, session.now()):
             raise HitlError(_nobody_more(session, request))
         note = voter.note(request, ask.kind, minutes=ask.minutes, reason=ask.reason)
         stored = await reviewer.stored(desk.store, request, desk.store.note(request.namespace, request.name, note))

@@ -1,5 +1,7 @@
 """`kubectl hitl approve` and `deny` as real users through real kubectl: what is taken, and what comes of it."""
 
+import re
+
 import pytest
 
 from cli.homes import a_spec
@@ -92,7 +94,7 @@ def test_two_reviewers_decide_together(inbox: Inbox) -> None:
     assert f"  operator   {ANA} approved " in shown.out
     assert "you may decide" in shown.out
     assert again.code == 4
-    assert again.err.startswith("error: you have approved deploy-1 already; a vote is never changed")
+    assert re.match(r"error: you have approved deploy-1 already, \d+\w+ ago; a vote is never changed", again.err)
     assert (second.code, second.out) == (0, "approvalrequest.hitl.dev/deploy-1 approved\n"), second.err
 
 
@@ -173,7 +175,7 @@ def test_an_edit_goes_with_the_vote(inbox: Inbox) -> None:
 
 
 def test_whoever_may_impersonate_acts_as_the_one_named(inbox: Inbox) -> None:
-    """--as and --as-group are kubectl's own, before the command or behind: the vote is that user's, and hints repeat it."""
+    """--as and --as-group are kubectl's own, before the command or behind: the vote is that user's; hints have both."""
     inbox.request("refund-1")
     as_ana = ("--as", ANA, "--as-group", "support-leads", "-n", inbox.namespace)
     listed = inbox.kubectl(inbox.plane.admin, "hitl", "list", *as_ana)

@@ -53,14 +53,17 @@ def test_I9_an_expired_request_is_never_called_denied(inbox: Inbox) -> None:
 
 
 def test_who_comes_late_hears_who_denied_it_and_why(inbox: Inbox) -> None:
-    """Exit code 3, the other's name and words."""
-    inbox.request("refund-1")
+    """Exit code 3, the other's name and words, that nothing was recorded, and where there is something to do."""
+    inbox.request("refund-1", a_spec(escalation=(TO_MANAGERS,)))
     inbox.person(BO, ["support-leads"]).hitl("deny", "refund-1", "--reason", "customer already refunded")
     inbox.step("refund-1", counted)
-    done = inbox.person(ANA, ["support-leads"]).hitl("approve", "refund-1")
-    assert (done.code, done.out) == (3, "")
-    assert done.err.startswith(f"error: refund-1 was denied by {BO} ")
-    assert '"customer already refunded"' in done.err
+    for words in (("approve", "refund-1"), ("escalate", "refund-1"), ("extend", "refund-1", "15m")):
+        done = inbox.person(ANA, ["support-leads"]).hitl(*words)
+        assert (done.code, done.out) == (3, "")
+        first, second = done.err.splitlines()
+        assert first.startswith(f"error: refund-1 was denied by {BO} ")
+        assert first.endswith(' ago: "customer already refunded".')
+        assert second == "Nothing was recorded. What waits now: kubectl hitl list"
 
 
 def test_without_the_verb_the_role_that_has_it_is_named(inbox: Inbox) -> None:
