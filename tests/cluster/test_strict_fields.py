@@ -126,6 +126,8 @@ def test_C5_every_level_of_the_schema_has_its_row(kind: str) -> None:
         ({"rules": [RULE | {"timout": "5m"}]}, "spec.rules[0].timout: unknown field; did you mean timeout?"),
         ({"rules": [RULE | {"reason": "x"}]}, "spec.rules[0].reason: unknown field; write because"),
         ({"rules": [RULE | {"args": {"q": {"sqlOnly": ["select"]}}}]}, "judges SQL and arrives in a later version"),
+        ({"approval": {"channels": ["ops"]}}, "spec.approval.channels: unknown field; announces held calls outside"),
+        ({"rules": [RULE | {"channels": ["ops"]}]}, "arrives in a later version; until then remove it"),
         ({"scoring": {WRONG: 1}}, f"spec.scoring.{WRONG}: unknown field; known here: weights, thresholds"),
         ({"approval": {"multiFactor": {"econdFactor": "Any"}}}, "did you mean secondFactor?"),
         ({"raise": {"x" * 300: 1}}, f"spec.raise.{'x' * 60}: unknown field"),

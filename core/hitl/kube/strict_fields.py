@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hitl.policy import parse, parsing_matchers, parsing_rules
+from hitl.policy import parse, parsing_matchers, parsing_people, parsing_rules
 
 _KEEPS: Final = "x-kubernetes-preserve-unknown-fields"
 # A key longer than this is cut in messages.
@@ -310,6 +310,8 @@ def _hints_of(place: _Place) -> Mapping[str, str]:
             found = parse.HINTS | (
                 {} if "forbid" in place.known else {"forbid": "only a ClusterAgentPolicy can forbid"}
             )
+        case "spec.approval":
+            found = parsing_people.HINTS
         case "spec.rules[]":
             found = parsing_rules.HINTS
         case "spec.rules[].args.*" | "spec.rules[].ensure.*":

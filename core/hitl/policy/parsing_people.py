@@ -16,6 +16,13 @@ _GROUP = re.compile(r"\S(?:[^\n]*\S)?")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
 _FACTORS: Final = {factor.value: factor for factor in SecondFactor}
 _SATISFIED_BY: Final = {word: word for word in ("SecondFactor", "SecondPerson")}
+HINTS: Final = {
+    "escalation": "unknown key; write escalate: [{after: 5m, to: [oncall]}]",
+    "channels": (
+        "announces held calls outside the inbox and arrives in a later version; until then remove it, and have people "
+        "follow hitl list --watch or, on Kubernetes, the Events of the requests"
+    ),
+}
 _REASONS: Final = {word: word for word in ("Denied", "MultiFactor")}
 
 
@@ -60,11 +67,10 @@ def read_approval(spec: Reader) -> Approval:
         denials_to_end=reader.whole("denialsToEnd", default=default.denials_to_end, low=1, high=10),
         denial_cooldown=reader.seconds("denialCooldown", default=default.denial_cooldown, low=0, high=86400),
         reason_required=reader.words("reasonRequired", _REASONS) or default.reason_required,
-        channels=reader.texts("channels", most=16, limit=63, form=_NAME, wants="a channel's name"),
     )
     if approval.on_timeout is OnTimeout.ESCALATE and not approval.escalation:
         reader.problem("onTimeout", "Escalate needs somebody to escalate to: escalate: [{after: 5m, to: [oncall]}]")
-    reader.done({"escalation": "unknown key; write escalate: [{after: 5m, to: [oncall]}]"})
+    reader.done(HINTS)
     return approval
 
 

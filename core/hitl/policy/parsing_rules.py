@@ -8,6 +8,7 @@ from hitl.policy.expressions import MAX_SOURCE, Expression
 from hitl.policy.globs import MAX_LENGTH, Glob
 from hitl.policy.matchers import ArgumentMatchers
 from hitl.policy.parsing_matchers import MAX_NAME, read_matchers
+from hitl.policy.parsing_people import HINTS as PEOPLE
 from hitl.policy.parsing_people import read_requirements
 from hitl.policy.parsing_reader import CONTRADICTION, TWICE, UNKNOWN_WORD, Reader, nearest
 from hitl.policy.patterns import PatternBook
@@ -38,7 +39,7 @@ HINTS: Final = {
     "match": "unknown key; write tools for the tools and args for their arguments",
     "reason": "unknown key; write because",
     "escalate": "unknown key; escalation is set for the whole policy: spec.approval.escalate",
-    "channels": "unknown key; channels are set for the whole policy: spec.approval.channels",
+    "channels": PEOPLE["channels"],
     "score": "unknown key; write action: Score, and weights under spec.scoring",
 }
 

@@ -48,7 +48,6 @@ def merged_terms(holders: Sequence[Holder], action: Action, *, alone: bool = Tru
         denials_to_end=min(approval.denials_to_end for approval in approvals),
         denial_cooldown=max(approval.denial_cooldown for approval in approvals),
         reason_required=_union(approval.reason_required for approval in approvals),
-        channels=_union(approval.channels for approval in approvals),
     )
 
 

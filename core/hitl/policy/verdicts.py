@@ -103,7 +103,6 @@ class ApprovalTerms:
     denials_to_end: int = 1
     denial_cooldown: int = 600
     reason_required: tuple[str, ...] = ("Denied", "MultiFactor")
-    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
