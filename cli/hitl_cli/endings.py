@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import assert_never
 
 from hitl.approvals.conditions import CancelReason, ExpiryReason, outcome
+from hitl.approvals.edits import tally
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, State
 from hitl.approvals.requirements import requirements_in_force
 from hitl.approvals.timeline import deadline_of, in_force
@@ -104,8 +105,6 @@ def _approvals(request: ApprovalRequest) -> list[Decision]:
     found = deciders(request, DecisionKind.APPROVED)
     if not any(each.arguments_patch for each in found):
         return found
-    from hitl.approvals.edits import tally  # noqa: PLC0415 - start-up: few requests carry an edit
-
     edit = tally(request, requirements_in_force(request)).wanted
     editor = edit.editor if edit else None
     return [each for each in found if (each.reviewer == editor if editor else not each.arguments_patch)]
