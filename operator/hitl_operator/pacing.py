@@ -43,8 +43,11 @@ class Buckets(Generic[K]):
         return True
 
     def owe(self, key: K, amount: float = 1.0) -> float:
-        """Take so much whether or not there is; the seconds until that is made up for, 0 where there was enough."""
-        left = self._now(key) - amount
+        """Take so much whether or not there is; the seconds until that is made up for, 0 where there was enough.
+
+        Nobody owes more than a bucket: who asked far too often is heard again soon after it is over.
+        """
+        left = max(-self._burst, self._now(key) - amount)
         self._keep(key, left)
         return max(0.0, -left / self._per_second)
 
