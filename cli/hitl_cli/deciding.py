@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
-from hitl.approvals.conditions import CancelReason, outcome
+from hitl.approvals.conditions import CancelReason, ExpiryReason, outcome
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State, Verified
 from hitl.approvals.requirements import fold, progress_of
 from hitl.approvals.votes import denials
@@ -174,6 +174,8 @@ def _no_longer_pending(request: ApprovalRequest, now: datetime, place: Place) ->
     """The error of a decision that came too late, and what to do instead."""
     first = f"{request.name} {ending(request, now)}."
     match state_at(request, now):
+        case State.EXPIRED if _has_lapsed(request):
+            return f"{first}\nThe agent may ask again. If this is too short: releaseWindow in the operator's settings."
         case State.EXPIRED:
             policy = f" in policy {request.spec.policies[0].name}" if request.spec.policies else ""
             timeout = format_duration(request.spec.timeout)
@@ -194,6 +196,11 @@ def _no_longer_pending(request: ApprovalRequest, now: datetime, place: Place) ->
             return f"{first}\nNothing was recorded. What waits now: {place.hint('list')}"
         case State.PENDING:
             return first
+
+
+def _has_lapsed(request: ApprovalRequest) -> bool:
+    condition = outcome(request.status.conditions, State.EXPIRED)
+    return condition is not None and condition.reason == ExpiryReason.RELEASE_WINDOW
 
 
 def _lost_enforcement(request: ApprovalRequest) -> bool:

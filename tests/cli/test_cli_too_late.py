@@ -4,11 +4,13 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from cli.homes import AHome, a_spec, decided, released
+from cli.homes import AHome, Clock, a_spec, decided, released
 from hitl.approvals.requests import ApprovalRequest, DecisionKind, NoteType, RequestStatus
+from hitl.approvals.settle import expire
 from hitl.errors import Forbidden, HitlError, NoLongerPending, Refused
 from hitl.policy.verdicts import EscalationStep, Requirement
 from hitl.stores.sqlite import SQLiteStore
@@ -50,6 +52,27 @@ def test_what_was_released_is_said_to_be_past_undoing(inbox: AHome) -> None:
     assert done.code == 3
     assert "was approved by bo " in done.err
     assert "Nothing was recorded. It cannot be undone here; what it did: hitl show refund-1" in done.err
+
+
+async def lapsed(store: SQLiteStore, request: ApprovalRequest, clock: Clock) -> ApprovalRequest:
+    """Approved by bo, and the agent did not come for it within five minutes."""
+    request = await decided(DecisionKind.APPROVED, "bo")(store, request, clock)
+    clock.now += timedelta(seconds=300)
+    return await store.write_status(request, expire(request, clock.now))
+
+
+def test_D2_of_an_approval_that_lapsed_the_right_setting_is_named(inbox: AHome) -> None:
+    """D2: who approved it, that nothing ran, and not the policy's timeout, which had nothing to do with it."""
+    inbox.request("refund-1", age=400, then=lapsed)
+    done = inbox.hitl("approve", "refund-1", "--as", "ana")
+    assert done.code == 3
+    first, second = done.err.splitlines()
+    assert first.startswith("error: refund-1 was approved by bo ")
+    assert ", but the agent did not come for it: it expired at " in first
+    assert first.endswith(" ago; nothing ran.")
+    assert second == "The agent may ask again. If this is too short: releaseWindow in the operator's settings."
+    row = inbox.hitl("history").lines[1].split()
+    assert (row[1], row[3]) == ("Expired", "-")
 
 
 def refused(inbox: AHome, read: ApprovalRequest, wish: Wish | None) -> HitlError:
