@@ -53,6 +53,18 @@ def problems_of(kind: str, spec: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_no_property_sends_its_reader_to_itself(kind: str) -> None:
+    """A text that serves in two places says something else in one of them."""
+    circles = [
+        f"{path}.{name}"
+        for path, schema in inside(SCHEMAS[kind])
+        for name, inner in schema.get("properties", {}).items()
+        if f"those of {path}" in inner.get("description", "") or f": {path}.{name}" in inner.get("description", "")
+    ]
+    assert circles == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_property_says_what_it_means_and_what_leaving_it_out_means(kind: str) -> None:
     """Also in the status; what the API server describes itself is left to it."""
     dumb, silent = [], []

@@ -57,10 +57,12 @@ WRONG = {
     "a rule without tools": ({"rules": [{"action": "Deny"}]}, "spec.rules[0].tools: Required value"),
     "no tools in the list": (rule(tools=[]), "spec.rules[0].tools"),
     "two stars": (rule(tools=["a**"]), "** is not a glob here; * already matches any run of characters up to /"),
-    "two slashes": (rule(tools=["a/b/c"]), "spec.rules[0].tools[0]"),
-    "nothing before the slash": (rule(tools=["/a"]), "spec.rules[0].tools[0]"),
-    "braces in a glob": (rule(tools=["{a,b}"]), "spec.rules[0].tools[0]"),
-    "a name with a space": (rule(name="a b"), "spec.rules[0].name"),
+    "two slashes": (rule(tools=["a/b/c"]), "write tool or server/tool"),
+    "nothing before the slash": (rule(tools=["/a"]), "write tool or server/tool"),
+    "braces in a glob": (rule(tools=["{a,b}"]), "holds what no tool name has"),
+    "a glob with a space": (rule(tools=["a b"]), "and something on both sides of it, without blanks"),
+    "a glob with a line break": (rule(tools=["a\nb"]), "holds what no tool name has"),
+    "a name with a space": (rule(name="a b"), '"a b" is not a name; write letters'),
     "args that ask nothing": (rule(args={}), "spec.rules[0].args"),
     "an argument of which nothing is asked": (args(), "spec.rules[0].args.a"),
     "a matcher that is a bare value": (rule(args={"a": 5}), "spec.rules[0].args.a"),
@@ -83,8 +85,8 @@ WRONG = {
     "two requirements of one name": (rule(requirements=[{"name": "a"}] * 2), "two requirements have one name"),
     "a requirement for nobody": (rule(requirements=[{"name": "a", "approvals": 0}]), "approvals"),
     "an unknown second factor": (rule(requirements=[{"name": "a", "secondFactor": "SMS"}]), "secondFactor"),
-    "a duration without a unit": (rule(timeout="15"), "spec.rules[0].timeout"),
-    "a duration with a space": (rule(timeout="15 m"), "spec.rules[0].timeout"),
+    "a duration without a unit": (rule(timeout="15"), '"15" is not a duration; write digits and a unit'),
+    "a duration with a space": (rule(timeout="15 m"), '"15 m" is not a duration; write digits and a unit'),
     "a duration that is a number": (rule(timeout=15), "spec.rules[0].timeout"),
     "a limit under Deny": (rule(action="Deny", limit={"calls": 1, "per": "1h"}), "no meaning under Deny"),
     "a limit without a window": (rule(limit={"calls": 1}), "spec.rules[0].limit.per: Required value"),
@@ -155,6 +157,35 @@ async def test_what_the_compiler_refuses_is_not_stored(admin: KubeAPI, spec: Any
     assert says in await refusal(admin, "AgentPolicy", spec)
 
 
+STEP = {"after": "a week", "to": ["a"]}
+IN_WORDS = {
+    "spec.rules[0].timeout": ("AgentPolicy", rule(timeout="15 m")),
+    "spec.rules[0].limit.per": ("AgentPolicy", rule(limit={"calls": 1, "per": "day"})),
+    "spec.approval.timeout": ("AgentPolicy", {"approval": {"timeout": "5 min"}}),
+    "spec.approval.holdBudget": ("AgentPolicy", {"approval": {"holdBudget": "-1s"}}),
+    "spec.approval.escalate[0].after": ("AgentPolicy", {"approval": {"escalate": [STEP]}}),
+    "spec.approval.remind": ("AgentPolicy", {"approval": {"remind": "1.5h"}}),
+    "spec.approval.denialCooldown": ("AgentPolicy", {"approval": {"denialCooldown": "10"}}),
+    "spec.review.every": ("ClusterAgentPolicy", {"review": {"every": "month"}}),
+    "spec.rules[0].name": ("AgentPolicy", rule(name="a b")),
+    "spec.rules[0].requirements[0].name": ("AgentPolicy", rule(requirements=[{"name": "-"}])),
+    "spec.rules[0].tools[0]": ("ClusterAgentPolicy", rule(tools=["a b"])),
+    "spec.trust[0].tools[0]": ("AgentPolicy", {"trust": [{"ceiling": "Notify", "tools": ["a\u2028/b/c"]}]}),
+    "spec.tools[0].name": ("ToolServer", {"tools": [{"name": "a b"}]}),
+}
+
+
+@pytest.mark.parametrize("path", IN_WORDS)
+async def test_durations_and_names_are_refused_in_words_alone(admin: KubeAPI, path: str) -> None:
+    """DESIGN 6: nobody has to read a pattern to learn how a duration, a tool or a rule is written."""
+    kind, spec = IN_WORDS[path]
+    assert not compiles(kind, spec)
+    said = await refusal(admin, kind, spec)
+    assert f"{path}: Invalid value" in said
+    assert "write" in said
+    assert "should match" not in said
+
+
 TIGHTENS = {
     "Monitor": ({"mode": "Monitor"}, "Monitor is not for a baseline"),
     "AuditOnly": ({"autonomy": "AuditOnly"}, "AuditOnly is not for a baseline"),
@@ -185,9 +216,10 @@ SERVERS = {
         {"credentials": [{"header": "A B", "secretKeyRef": {"name": "a", "key": "b"}}]}, "spec.credentials[0].header",
     ),
     "trusted as a word": ({"trusted": "yes"}, "spec.trusted"),
+    "a tool's name with a space": ({"tools": [{"name": "a b"}]}, '"a b" is not a tool name; write letters'),
     "a tool without a name": ({"tools": [{"level": "low"}]}, "spec.tools[0].name: Required value"),
     "one tool twice": ({"tools": [{"name": "a"}, {"name": "a"}]}, "Duplicate value"),
-    "a name with a slash": ({"tools": [{"name": "a/b"}]}, "spec.tools[0].name"),
+    "a name with a slash": ({"tools": [{"name": "a/b"}]}, '"a/b" is not a tool name; write letters'),
     "a level of its own": ({"tools": [{"name": "a", "level": "extreme"}]}, "spec.tools[0].level"),
     "a digest that is too short": ({"tools": [{"name": "a", "definitionDigest": "ab"}]}, "definitionDigest"),
     "a variable with a dash": (
