@@ -5,7 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "bypasses.md"
-CLUSTER = ROOT / "tests" / "cluster"
+TESTS = ROOT / "tests"
+CLUSTER = TESTS / "cluster"
 
 
 def rows() -> list[list[str]]:
@@ -23,12 +24,13 @@ def test_every_attempt_says_who_what_what_stops_it_and_which_test() -> None:
 
 
 def test_every_named_test_exists() -> None:
-    """A row names tests in tests/cluster that are there by that very name."""
+    """A row names tests in tests/cluster, or in tests/hub where it says so, that are there by that very name."""
     for row in rows():
-        named = re.findall(r"`(\w+\.py)::(\w+)`", row[-1])
+        named = re.findall(r"`((?:hub/)?\w+\.py)::(\w+)`", row[-1])
         assert named, row
         for file, test in named:
-            assert re.search(rf"^(async )?def {test}\(", (CLUSTER / file).read_text(), re.MULTILINE), f"{file}::{test}"
+            path = TESTS / file if file.startswith("hub/") else CLUSTER / file
+            assert re.search(rf"^(async )?def {test}\(", path.read_text(), re.MULTILINE), f"{file}::{test}"
 
 
 def test_the_attempts_on_decisions_and_writers_are_all_listed() -> None:
