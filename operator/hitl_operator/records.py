@@ -11,6 +11,7 @@ from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
+from hitl_operator.reminding import Reminder
 from hitl_operator.verification import Judgement
 
 _log = Log(__name__)
@@ -27,6 +28,10 @@ class Witness(Protocol):
         """A status was written."""
         ...
 
+    def reminded(self, request: ApprovalRequest, reminder: Reminder) -> None:
+        """A reminder is due; several hubs may say so of the same one."""
+        ...
+
     def acted(self, identity: Identity, records: Iterable[hub_pb2.ActivityRecord]) -> None:
         """A sidecar says what ran or was refused without anybody having been asked."""
         ...
@@ -40,6 +45,9 @@ class Silent:
 
     def written(self, before: ApprovalRequest, after: ApprovalRequest) -> None:
         """As `Witness.written`."""
+
+    def reminded(self, request: ApprovalRequest, reminder: Reminder) -> None:
+        """As `Witness.reminded`."""
 
     def acted(self, identity: Identity, records: Iterable[hub_pb2.ActivityRecord]) -> None:
         """As `Witness.acted`."""
@@ -61,6 +69,11 @@ class Witnesses:
         for witness in self._each:
             witness.written(before, after)
 
+    def reminded(self, request: ApprovalRequest, reminder: Reminder) -> None:
+        """As `Witness.reminded`."""
+        for witness in self._each:
+            witness.reminded(request, reminder)
+
     def acted(self, identity: Identity, records: Iterable[hub_pb2.ActivityRecord]) -> None:
         """As `Witness.acted`."""
         for witness in self._each:
@@ -80,6 +93,13 @@ def record_open(request: ApprovalRequest) -> None:
         score=spec.score,
         digest=spec.digest[:8],
         revision=spec.revision[:7],
+    )
+
+
+def record_reminder(request: ApprovalRequest, reminder: Reminder) -> None:
+    """People are told again."""
+    _log.info(
+        "reminder", handle=request.handle, number=reminder.number, waits_for=reminder.waits_for, left=reminder.left
     )
 
 

@@ -23,7 +23,8 @@ from hitl.stores.protocol import ApprovalStore, EndingStore
 from hitl_operator.last_resort import LastResort
 from hitl_operator.logs import Log
 from hitl_operator.metrics import HubMetrics
-from hitl_operator.records import Silent, Witness, record_write
+from hitl_operator.records import Silent, Witness, record_reminder, record_write
+from hitl_operator.reminding import reminder
 from hitl_operator.standing import Alone, Standing
 from hitl_operator.tracking import Open, Tracker
 from hitl_operator.trusting import doubt, knows_all, remember
@@ -256,6 +257,7 @@ class Settler:
             entry.ready_since = None
         if status == request.status:
             self._note(entry, found)
+            self._remind(entry, found, now)
             entry.wake_all()
             return
         try:
@@ -289,6 +291,13 @@ class Settler:
             due = min((entry.ready_since or self._clock()) + _CONSUME_WITHIN, due - _BEFORE_DEADLINE)
         if due is not None:
             self._call_at(entry, due)
+
+    def _remind(self, entry: Open, found: Settlement, now: datetime) -> None:
+        due = reminder(entry.request, found, entry.reminded, now)
+        entry.reminded = max(entry.reminded, found.reminders)
+        if due is not None:
+            record_reminder(entry.request, due)
+            self._witness.reminded(entry.request, due)
 
     def _call_at(self, entry: Open, due: datetime) -> None:
         """Look again then; a later time replaces an earlier one, whose turn in the heap is passed over."""

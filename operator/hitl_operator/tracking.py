@@ -55,6 +55,7 @@ class Open:
         passed_over: it was left to another hub to settle; look as soon as somebody waits on it here.
         due: when to look again though nothing happens.
         said: votes and notes with what this hub itself found about them.
+        reminded: how many of its reminders were dealt with here.
     """
 
     request: ApprovalRequest
@@ -67,6 +68,7 @@ class Open:
     due: float = 0.0
     waiters: list[Waiter] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
+    reminded: int = 0
 
     @property
     def is_held(self) -> bool:

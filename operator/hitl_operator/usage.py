@@ -12,6 +12,7 @@ from hitl.approvals.requests import ApprovalRequest, State
 from hitl.errors import InvalidInput
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
+from hitl_operator.reminding import Reminder
 
 MOST = 2**53
 """More calls than this nobody can have answered; no count goes above it, so that each can be written as JSON."""
@@ -71,6 +72,9 @@ class Usage:
             used = self._of(policy)
             used.decided += approved or now in (State.CONSUMED, State.DENIED)
             used.expired += now is State.EXPIRED and not approved
+
+    def reminded(self, request: ApprovalRequest, reminder: Reminder) -> None:
+        """As `Witness.reminded`; held calls are counted once."""
 
     def acted(self, identity: Identity, records: Iterable[hub_pb2.ActivityRecord]) -> None:
         """As `Witness.acted`; calls come as numbers."""

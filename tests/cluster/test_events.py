@@ -1,10 +1,11 @@
 """Kubernetes Events: what people see without asking, once, bounded, and never an argument (I10, G1, DESIGN 18)."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from hitl.kube.credentials import TokenFile
 from hitl.kube.paths import path_of
 from hitl.kube.shipped import DEFAULT
 from hitl.policy.calls import Agent
+from hitl.policy.verdicts import OnTimeout, Requirement
 from hitl.stores.kubernetes.objects import request_of
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl.wire.identity import Identity
 from hitl_operator.cluster.events import About, Events
+from hitl_operator.reminding import Reminder
 from stores.asking import a_spec
 
 AT = datetime(2026, 5, 1, 2, 47, 10, tzinfo=UTC)
@@ -128,6 +131,38 @@ async def test_two_replicas_say_the_same_thing_once(court: Court) -> None:
         other.policy(About("hitl.dev/v1alpha1", "AgentPolicy", court.namespace, "last"), "Invalid", "said last")
         await found(court, 2, reason="Invalid")
     assert len(await found_of(court, request, 1)) == 1
+
+
+async def test_I10_people_are_told_again_once_for_each_reminder_and_round(court: Court) -> None:
+    """I10: whoever leads, each is one Event: who may decide, how long is left, what to type, and nobody's word."""
+    spec = a_spec(on_behalf_of="kim@example.com", summary="pay", timeout=900, on_timeout=OnTimeout.RETRY)
+    request = request_of(await court.ask(spec))
+    leads = Requirement("leads", any_of=("leads",))
+    until = request.created + timedelta(seconds=1800)
+    again = replace(request.status, rounds=1, expiration_time=until, requirements=(leads,))
+    wider = replace(again, escalated=1, requirements=(replace(leads, any_of=("leads", "oncall")),))
+    asked = [replace(request, status=each) for each in (request.status, again, wider)]
+    at = request.created + timedelta(seconds=900)
+    async with posting(court, at=at) as one, posting(court, at=at + timedelta(seconds=1), instance="hitl-2") as other:
+        for events, left in ((one, "9m"), (other, "8m59s")):
+            for number in (1, 2, 2):
+                events.reminded(request, Reminder(number, "2 people of leads", left))
+            events.written(asked[0], asked[1])
+            events.written(asked[1], asked[2])
+            events.written(asked[2], replace(asked[2], version="later"))
+            events.policy(About("hitl.dev/v1alpha1", "AgentPolicy", court.namespace, "last"), "Invalid", left)
+        await found(court, 2, reason="Invalid")
+        reminders = await found(court, 2, reason="Reminder")
+        (round_,) = await found(court, 1, reason="AskedAgain")
+        (wider_,) = await found(court, 1, reason="Escalated")
+    command = f"kubectl hitl show {request.name} -n {request.namespace}"
+    for each in reminders:  # of either replica, whose clocks are a second apart
+        assert re.search(rf"waits for 2 people of leads, (9m|8m59s) left \({command}\): pay$", each["message"])
+    again_ = rf"was not decided in time and waits once more, (15m|14m) left \({command}\): pay$"
+    assert re.search(again_, round_["message"])
+    assert re.search("may now be decided by leads or oncall, (15m|14m) left", wider_["message"])
+    assert {each["involvedObject"]["uid"] for each in (*reminders, round_, wider_)} == {request.uid}
+    assert "kim@" not in str([each["message"] for each in (*reminders, round_, wider_)])
 
 
 async def test_notify_is_one_event_for_each_workload_tool_and_minute(court: Court) -> None:

@@ -29,6 +29,7 @@ from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
 from hitl_operator.logs import Log
 from hitl_operator.pacing import Buckets
+from hitl_operator.reminding import Reminder, time_left
 
 COMPONENT: Final = "hitl-operator"
 NORMAL: Final = "Normal"
@@ -169,9 +170,10 @@ class Events:
         self.say(Said(_request(request), "Held", words, related=_pod(request), once="held"))
 
     def written(self, before: ApprovalRequest, after: ApprovalRequest) -> None:
-        """As `Witness.written`: every outcome once."""
+        """As `Witness.written`: every outcome once, and every time that more people, or the same again, are asked."""
         state = after.status.state
         if state is before.status.state:
+            self._asked_again(before, after)
             return
         condition = outcome(after.status.conditions, state)
         reason = condition.reason if condition is not None else ""
@@ -179,6 +181,11 @@ class Events:
         words = f"{after.spec.summary}: {state.value.lower()}" + (f" ({reason})" if reason else "")
         kind = WARNING if state in (State.EXPIRED, State.CANCELLED) else NORMAL
         self.say(Said(_request(after), state.value, words, kind, once=state.value, related=_pod(after)))
+
+    def reminded(self, request: ApprovalRequest, reminder: Reminder) -> None:
+        """As `Witness.reminded`: each once, whoever leads."""
+        words = f"waits for {reminder.waits_for}, {reminder.left} left"
+        self._ask(request, "Reminder", words, f"reminder-{reminder.number}")
 
     def acted(self, identity: Identity, records: Iterable[hub_pb2.ActivityRecord]) -> None:
         """As `Witness.acted`: one Event for each workload, tool and minute of the Notify tier (DESIGN 18)."""
@@ -205,6 +212,23 @@ class Events:
     def policy(self, about: About, reason: str, words: str) -> None:
         """Something is wrong with a policy or tool server; said once for each wording."""
         self.say(Said(about, reason, words, WARNING))
+
+    def _asked_again(self, before: ApprovalRequest, after: ApprovalRequest) -> None:
+        was, now = before.status, after.status
+        left = f"{time_left(after, self._clock())} left"
+        if now.escalated > was.escalated:
+            more = " or ".join(dict.fromkeys(group for row in now.requirements for group in row.any_of))
+            self._ask(after, "Escalated", f"may now be decided by {more}, {left}", f"escalated-{now.escalated}")
+        elif now.rounds > was.rounds:
+            self._ask(
+                after, "AskedAgain", f"was not decided in time and waits once more, {left}", f"round-{now.rounds}"
+            )
+
+    def _ask(self, request: ApprovalRequest, reason: str, words: str, once: str) -> None:
+        command = f"kubectl hitl show {request.name} -n {request.namespace}"
+        # What is next comes first: a summary may be as long as a whole message.
+        said = f"{request.spec.workload} {words} ({command}): {request.spec.summary}"
+        self.say(Said(_request(request), reason, said, once=once, related=_pod(request)))
 
     def _has_room(self, namespace: str) -> bool:
         """Whether one more of a namespace may wait; what another one has too much of is dropped for it."""
