@@ -23,7 +23,7 @@ from control_plane.running import ControlPlane
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
-from hitl.kube.shipped import DEFAULT
+from hitl.kube.shipped import DEFAULT, Shipped
 from hitl.policy.config import compile_config
 from hitl.v1 import hub_pb2
 
@@ -81,9 +81,10 @@ async def test_H1_nothing_is_handed_out_before_everything_was_seen(
     installation: Installation, control_plane: ControlPlane, resource: str, check: str
 ) -> None:
     """H1: while one kind cannot be listed the hub's port is closed and /readyz names it; then it serves."""
-    user = f"operator-without-{resource}"
+    account = f"without-{resource}"
+    user = Shipped(service_account=account).operator
     await asyncio.to_thread(applied, control_plane, *rights_without(user, resource))
-    operator = await installation.operator("a").start(user=user)
+    operator = await installation.operator("a").start("--service-account", account, user=user)
     others = {"pods", "namespaces", "policies"} - {check}
 
     async def waits_for_it_alone() -> bool:
@@ -116,10 +117,11 @@ async def test_calls_that_need_nobody_are_served_where_votes_cannot_count(
     installation: Installation, control_plane: ControlPlane
 ) -> None:
     """C4, H1: an operator that may not read the admission policies serves config, and says that nobody can decide."""
-    user = "operator-without-validatingadmissionpolicies"
+    account = "without-admission"
+    user = Shipped(service_account=account).operator
     rights = rights_without(user, "validatingadmissionpolicies")
     await asyncio.to_thread(applied, control_plane, *rights)
-    operator = await (await installation.operator("a").start(user=user)).ready()
+    operator = await (await installation.operator("a").start("--service-account", account, user=user)).ready()
     said = ("[!] enforcement: ENFORCEMENT_LOST", "[+] running\n", "[ ] lease: ")
 
     async def says_so() -> bool:

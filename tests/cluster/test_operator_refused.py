@@ -19,7 +19,13 @@ from hitl_operator.cluster.trouble import Trouble
 
 pytestmark = pytest.mark.timeout(240)
 
-REFUSED = ("pods-not-followed", "namespaces-not-followed", "root-key-unavailable", "policies-unreadable")
+REFUSED = (
+    "own-name-unknown",
+    "pods-not-followed",
+    "namespaces-not-followed",
+    "root-key-unavailable",
+    "policies-unreadable",
+)
 
 
 @pytest.fixture
@@ -64,6 +70,39 @@ async def test_a_refused_token_is_named_once_and_a_good_one_needs_no_restart(
     assert all(" ERROR " in line and words in line and step in line for line in refusals)
     await until(lambda: ended(operator.log.read_text()) >= set(REFUSED))
     assert "no news of" not in (await operator.get("/readyz"))[1]
+
+
+async def test_C3_an_operator_that_is_somebody_else_says_so_and_serves_nobody(
+    installation: Installation, control_plane: ControlPlane, admin: KubeAPI, tmp_path: Path
+) -> None:
+    """C3: with an administrator's credentials no vote would ever count: page and log name both users and what to type;
+    with a token of the right account in their place it becomes ready.
+    """
+    kubeconfig = tmp_path / "operator.kubeconfig"
+    kubeconfig.write_text(control_plane.admin.read_text())
+    wrong = await installation.operator("a").start("--kubeconfig", str(kubeconfig))
+    step = f"kubectl create token {DEFAULT.service_account} -n {DEFAULT.namespace}"
+
+    async def says_so() -> bool:
+        status, page = await wrong.get("/readyz")
+        named = [line for line in page.splitlines() if line.startswith("[-] identity: ")]
+        seen = all(f"[+] {each}" in page for each in ("pods", "namespaces", "policies"))
+        return status == 503 and seen and any(DEFAULT.operator in each and step in each for each in named)
+
+    await until(says_so)
+    assert "[-] hub: it is not known yet whether it is the operator" in (await wrong.get("/readyz"))[1]
+    lines = [line for line in wrong.log.read_text().splitlines() if " wrong-identity " in line]
+    assert len(lines) == 1
+    assert "knows this operator as admin" in lines[0]
+    assert str(kubeconfig) in lines[0]
+    assert step in lines[0]
+    await wrong.end()
+    token = tmp_path / "token"
+    token.write_text(await a_token(admin))
+    config = yaml.safe_load(kubeconfig.read_text())
+    config["users"][0]["user"] = {"tokenFile": str(token)}
+    kubeconfig.write_text(yaml.safe_dump(config))
+    await (await installation.operator("b").start("--kubeconfig", str(kubeconfig))).ready()
 
 
 async def test_a_token_that_goes_bad_later_is_named_once_by_each_who_needs_it(

@@ -34,6 +34,7 @@ from hitl_operator.cluster.events import About, Events
 from hitl_operator.cluster.guard import Enforcement
 from hitl_operator.cluster.lease import Lease
 from hitl_operator.cluster.namespaces import NamespaceCache
+from hitl_operator.cluster.own_name import OwnName
 from hitl_operator.cluster.pods import PodCache
 from hitl_operator.cluster.policy_resources import Resource
 from hitl_operator.cluster.policy_source import PolicySource
@@ -108,6 +109,7 @@ class Replica:
         self._api, self._vital = api, vital
         self._place = place
         self._book = ConfigBook()
+        self._own_name = OwnName(vital, place.shipped)
         self._pods = PodCache(api)
         self._namespaces = NamespaceCache(api)
         self._policies = PolicySource(
@@ -149,6 +151,7 @@ class Replica:
             return lambda: "" if event.is_set() else f"{what} have not all been seen yet"
 
         return {
+            "identity": lambda: "" if self._own_name.is_right.is_set() else self._own_name.wrong or "not known yet",
             "pods": unless(self._pods.synced, "gated pods"),
             "namespaces": unless(self._namespaces.synced, "namespaces"),
             "policies": unless(self._policies.synced, "policies"),
@@ -161,6 +164,7 @@ class Replica:
     def remarks(self) -> dict[str, str]:
         """What `/readyz` says beside: it takes nothing from being ready, but somebody should look at it."""
         troubles = {
+            "its own name": self._own_name.trouble.why,
             "pods": self._pods.trouble.why,
             "namespaces": self._namespaces.trouble.why,
             "policies": self._policies.trouble,
@@ -203,6 +207,7 @@ class Replica:
 
     def _beginning(self) -> list[Coroutine[Any, Any, None]]:
         return [
+            self._own_name.run(),
             self._pods.run(),
             self._namespaces.run(),
             self._policies.run(),
@@ -297,6 +302,7 @@ class Replica:
         """Take connections once everything has been seen; then keep gauges and audit heads up to date."""
         assert self._server is not None, "made with the hub"
         for event, what in (
+            (self._own_name.is_right, "it is not known yet whether it is the operator that policies let write"),
             (self._pods.synced, "gated pods have not all been seen yet"),
             (self._policies.synced, "policies have not all been seen yet"),
             (hub.settler.is_following, "requests have not all been seen yet"),
