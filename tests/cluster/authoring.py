@@ -9,6 +9,8 @@ from control_plane.running import ControlPlane
 from hitl.kube.access import Access
 
 AUTHOR, RELAXER = "bo", "ana"
+BASELINE_AUTHOR, BASELINE_RELAXER = "cleo", "dora"
+"""The same for what holds in every namespace."""
 
 
 def a_policy(spec: Mapping[str, Any], name: str = "p", kind: str = "AgentPolicy") -> dict[str, Any]:
@@ -26,11 +28,28 @@ def authors_of(plane: ControlPlane, namespace: str) -> None:
         _binding(namespace, "author", "hitl-policy-author", AUTHOR, RELAXER),
         _binding(namespace, "relaxer", "hitl-policy-relaxer", RELAXER),
     )
-    until = time.monotonic() + ACTING
     for user, verb in ((AUTHOR, "create"), (RELAXER, "create"), (RELAXER, "relax")):
-        wish = ("auth", "can-i", verb, "agentpolicies.hitl.dev", "-n", namespace, f"--as={user}")
-        while (said := plane.kubectl(*wish)).stdout.strip() != "yes":
-            assert time.monotonic() < until, f"{user} may not {verb}: {said.stdout}{said.stderr}"
+        _until_allowed(plane, user, verb, "agentpolicies.hitl.dev", "-n", namespace)
+
+
+def baseline_authors(plane: ControlPlane) -> None:
+    """BASELINE_AUTHOR writes ClusterAgentPolicies, which no shipped role does; BASELINE_RELAXER may relax as well.
+
+    Returns when the API server goes by the bindings.
+    """
+    name = "test-baseline-author"
+    verbs = ["get", "list", "watch", "create", "update", "patch", "delete"]
+    rule = {"apiGroups": ["hitl.dev"], "resources": ["clusteragentpolicies"], "verbs": verbs}
+    kind = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
+    applied(
+        plane,
+        kind | {"metadata": {"name": name}, "rules": [rule]},
+        _binding("", name, name, BASELINE_AUTHOR, BASELINE_RELAXER),
+        _binding("", "test-baseline-relaxer", "hitl-policy-relaxer", BASELINE_RELAXER),
+    )
+    _until_allowed(plane, BASELINE_AUTHOR, "create", "clusteragentpolicies.hitl.dev")
+    _until_allowed(plane, BASELINE_RELAXER, "create", "clusteragentpolicies.hitl.dev")
+    _until_allowed(plane, BASELINE_RELAXER, "relax", "agentpolicies.hitl.dev", "-A")
 
 
 def access_of(plane: ControlPlane, user: str) -> Access:
@@ -38,11 +57,18 @@ def access_of(plane: ControlPlane, user: str) -> Access:
     return Access.from_kubeconfig(plane.kubeconfig(user))
 
 
+def _until_allowed(plane: ControlPlane, user: str, *wish: str) -> None:
+    until = time.monotonic() + ACTING
+    while (said := plane.kubectl("auth", "can-i", *wish, f"--as={user}")).stdout.strip() != "yes":
+        assert time.monotonic() < until, f"{user} may not {' '.join(wish)}: {said.stdout}{said.stderr}"
+
+
 def _binding(namespace: str, name: str, role: str, *users: str) -> dict[str, Any]:
+    """In one namespace; in the whole cluster where none is named."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": name, "namespace": namespace},
+        "kind": "RoleBinding" if namespace else "ClusterRoleBinding",
+        "metadata": {"name": name, **({"namespace": namespace} if namespace else {})},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user} for user in users],
     }

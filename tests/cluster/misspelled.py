@@ -1,7 +1,7 @@
 """One misspelled field at every level of a policy and of a tool server, with the path at which it has to be named."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 WRONG: Final = "qqqq"
@@ -103,6 +103,43 @@ PLURALS: Final = {
 }
 
 
+def relaxes(manifest: Mapping[str, Any]) -> bool:
+    """Whether writing it takes the verb relax, whatever is misspelled in it."""
+    return manifest["kind"] != "ToolServer" and bool({"trust", "scoring"} & set(manifest.get("spec", {})))
+
+
+def missing(kind: str, namespace: str, required: Mapping[str, Sequence[str]]) -> list[tuple[dict[str, Any], str]]:
+    """The same, with a letter too many in one key that must be there, and the path of what is then missed.
+
+    required: place in the schema -> keys that must be there.
+    """
+    found: list[tuple[dict[str, Any], str]] = []
+    for place, (spec, path) in TABLES[kind].items():
+        if kind == "ClusterAgentPolicy" and "trust" in spec:
+            continue  # a baseline has no ceilings at all
+        for key in required.get(place, ()):
+            body = {"spec": _renamed(spec, key)}
+            found.append((_manifest(kind, namespace, f"missing-{len(found)}", body), path.replace(WRONG, key)))
+    found.append((_manifest(kind, namespace, "missing-spec", {"spcc": {}}), "spec"))
+    return found
+
+
+def _renamed(value: Any, key: str) -> Any:
+    """What has the misspelled field in it, with the key misspelled in that field's place."""
+    if isinstance(value, list):
+        return [_renamed(each, key) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if WRONG in value:
+        return {f"{name}x" if name == key else name: each for name, each in value.items() if name != WRONG}
+    return {name: _renamed(each, key) for name, each in value.items()}
+
+
+def _manifest(kind: str, namespace: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {"name": f"{kind.lower()}-{name}"} | ({} if kind == "ClusterAgentPolicy" else {"namespace": namespace})
+    return {"apiVersion": "hitl.dev/v1alpha1", "kind": kind, "metadata": metadata, **copy.deepcopy(dict(body))}
+
+
 def misspelled(kind: str, namespace: str) -> list[tuple[dict[str, Any], str]]:
     """Every manifest of a kind with the path of its one misspelled field; beside the resource's own fields, too."""
     found: list[tuple[dict[str, Any], str]] = []
@@ -114,9 +151,5 @@ def misspelled(kind: str, namespace: str) -> list[tuple[dict[str, Any], str]]:
             for spec, beside, path in rows
         ]
     for number, (spec, beside, path) in enumerate(rows):
-        metadata = {"name": f"{kind.lower()}-{number}"} | (
-            {} if kind == "ClusterAgentPolicy" else {"namespace": namespace}
-        )
-        manifest = {"apiVersion": "hitl.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": copy.deepcopy(spec)}
-        found.append((manifest | beside, path))
+        found.append((_manifest(kind, namespace, str(number), {"spec": spec, **beside}), path))
     return found

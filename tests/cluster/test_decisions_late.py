@@ -115,12 +115,14 @@ async def test_late_votes_are_refused_though_nobody_wrote_the_deadline(
     await refused(court, ANA, request, adding(note_of(ANA, request), "notes"), said)
 
 
-@pytest.mark.parametrize("timeout", ["90s", "15m", "1h30m", "1d", "7d", "604800000ms", "9d", "99999999999999999999d"])
-async def test_votes_in_time_are_taken_whatever_the_timeout_is_written_in(court: Court, timeout: str) -> None:
-    """DESIGN 6: every form of a duration that the CRD takes leaves the time that it says."""
-    request = await asked_for(court, timeout)
-    await court.vote(ANA, request)
-    assert len((await court.look(request))["status"]["decisions"]) == 1
+async def test_votes_in_time_are_taken_whatever_the_timeout_is_written_in(court: Court) -> None:
+    """DESIGN 6: no form of a duration that the CRD takes is taken for less time than it says."""
+    forms = ("90s", "15m", "1h30m", "1d", "7d", "604800000ms", "9d", "99999999999999999999d")
+    requests = [await asked_for(court, timeout) for timeout in forms]
+    await past(requests[-1], 2)
+    for request in requests:
+        await court.vote(ANA, request)
+        assert len((await court.look(request))["status"]["decisions"]) == 1
 
 
 async def test_late_votes_are_taken_while_a_round_is_left(court: Court) -> None:

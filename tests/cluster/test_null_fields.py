@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 
-from cluster.authoring import a_policy, access_of, authors_of
+from cluster.authoring import (
+    AUTHOR,
+    BASELINE_RELAXER,
+    RELAXER,
+    a_policy,
+    access_of,
+    authors_of,
+    baseline_authors,
+)
 from cluster.misspelled import PLURALS, TABLES, WRONG
+from cluster_fixtures import a_namespace
 from control_plane.running import ControlPlane
 from hitl.errors import ApiError, InvalidPolicy
 from hitl.kube import shipped
@@ -62,6 +71,15 @@ def emptied(kind: str) -> Iterator[tuple[dict[str, Any], str]]:
         yield {"rules": [rule | {"ensure": {"/a/b": None}}]}, "spec.rules[0].ensure./a/b"
 
 
+@pytest.fixture(scope="module")
+def shop(control_plane: ControlPlane) -> str:
+    """A namespace in which AUTHOR writes policies, and RELAXER those that relax; nobody here is an administrator."""
+    namespace = a_namespace(control_plane)
+    authors_of(control_plane, namespace)
+    baseline_authors(control_plane)
+    return namespace
+
+
 def compiled(kind: str, spec: Any) -> str:
     """What the compiler says against it, with every path."""
     try:
@@ -92,18 +110,25 @@ def test_C5_whatever_may_be_left_out_survives_as_null_until_admission(kind: str)
 
 
 @pytest.mark.parametrize("kind", PLURALS)
-async def test_C5_a_null_is_refused_by_its_name_at_every_level(namespace: str, admin: KubeAPI, kind: str) -> None:
-    """Where words are listed the schema speaks, else the policy; the compiler refuses each of them, too."""
+async def test_C5_a_null_is_refused_by_its_name_at_every_level(
+    control_plane: ControlPlane, shop: str, kind: str
+) -> None:
+    """Where words are listed the schema speaks, else the policy; the compiler refuses each of them, too.
+
+    The author may relax, so that what is said of relaxing does not come first.
+    """
     rows = list(emptied(kind))
+    writer = BASELINE_RELAXER if kind == "ClusterAgentPolicy" else RELAXER
     assert len(rows) > (15 if kind == "ToolServer" else 150)
     wrong = {}
-    for spec, path in rows:
-        assert any(words in compiled(kind, spec) for words in ("is empty; give it a value", "belongs to sum")), path
-        with pytest.raises(ApiError) as caught:
-            await admin.create(collection(kind, namespace), a_policy(spec, kind=kind), dry_run=True)
-        said = caught.value.message
-        if not any(f"{path}: {word}" in said for word in ("null", "Unsupported value: null")):
-            wrong[path] = said
+    async with KubeAPI.open(access_of(control_plane, writer), deadline=30) as author:
+        for spec, path in rows:
+            assert any(words in compiled(kind, spec) for words in ("is empty; give it a value", "belongs to sum")), path
+            with pytest.raises(ApiError) as caught:
+                await author.create(collection(kind, shop), a_policy(spec, kind=kind), dry_run=True)
+            said = caught.value.message
+            if not any(f"{path}: {word}" in said for word in ("null", "Unsupported value: null")):
+                wrong[path] = said
     # Another rule of the schema may speak first: it takes what is null for absent, and misses or forbids it.
     others = (
         "a limit needs either",
@@ -136,41 +161,47 @@ CLIENTS = {
 
 @pytest.mark.parametrize(("how", "says"), CLIENTS.values(), ids=CLIENTS)
 async def test_C5_a_null_is_refused_from_every_client(
-    control_plane: ControlPlane, namespace: str, admin: KubeAPI, how: tuple[str, ...], says: str
+    control_plane: ControlPlane, shop: str, admin: KubeAPI, how: tuple[str, ...], says: str
 ) -> None:
     """A rule without its limit is another rule: `limit:` with nothing behind it is never stored as one without."""
-    done = control_plane.kubectl(*how, "-n", namespace, "-f", "-", stdin=json.dumps(manifest()))
+    author, body = control_plane.kubeconfig(AUTHOR), a_policy(manifest()["spec"], "never-stored")
+    done = control_plane.kubectl(*how, "-n", shop, "-f", "-", stdin=json.dumps(body), kubeconfig=author)
     assert done.returncode != 0
     assert says in done.stderr
-    assert [item async for item in admin.list(collection("AgentPolicy", namespace))] == []
+    assert "never-stored" not in [
+        item["metadata"]["name"] async for item in admin.list(collection("AgentPolicy", shop))
+    ]
 
 
-async def test_C5_a_null_is_refused_in_an_update(control_plane: ControlPlane, namespace: str, admin: KubeAPI) -> None:
+async def test_C5_a_null_is_refused_in_an_update(control_plane: ControlPlane, shop: str) -> None:
     """Client-side apply sends a merge patch, which drops nulls in lists: what kubectl was given is looked at."""
     rule = {"action": "Allow", "tools": ["a"]}
     good = a_policy({"rules": [rule | {"limit": {"calls": 1, "per": "1h"}}]})
-    path = path_of(VERSION, "agentpolicies", namespace, "p")
+    path = path_of(VERSION, "agentpolicies", shop, "p")
 
     def apply(spec: dict[str, Any], *flags: str) -> str:
         text = json.dumps({**good, "spec": spec})
-        return control_plane.kubectl("apply", *flags, "-n", namespace, "-f", "-", stdin=text).stderr
+        return control_plane.kubectl(
+            "apply", *flags, "-n", shop, "-f", "-", stdin=text, kubeconfig=control_plane.kubeconfig(AUTHOR)
+        ).stderr
 
-    assert apply(good["spec"]) == ""
-    stored = await admin.get(path)
-    bare = {"rules": [rule | {"limit": None}]}
-    assert "kubectl apply was given null for limit" in apply(bare)
-    assert "kubectl apply was given null for mode" in apply({**good["spec"], "mode": None})  # changes nothing else
-    assert "kubectl apply was given null for equals" in apply(
-        {"rules": [rule | {"args": {"a": {"equals": None, "min": 1}}}]}
-    )
-    assert "spec.rules[0].limit: null" in apply(bare, "--server-side", "--force-conflicts")
-    for attempt in (
-        admin.replace(path, {**stored, "spec": copy.deepcopy(bare)}),
-        admin.json_patch(path, [{"op": "add", "path": "/spec/rules/0/limit", "value": None}]),
-    ):
-        with pytest.raises(ApiError, match=r"spec.rules\[0\].limit: null"):
-            await attempt
-    assert (await admin.get(path))["spec"] == stored["spec"]
+    async with KubeAPI.open(access_of(control_plane, AUTHOR), deadline=30) as author:
+        assert apply(good["spec"]) == ""
+        stored = await author.get(path)
+        bare = {"rules": [rule | {"limit": None}]}
+        assert "kubectl apply was given null for limit" in apply(bare)
+        assert "kubectl apply was given null for mode" in apply({**good["spec"], "mode": None})  # changes nothing else
+        assert "kubectl apply was given null for equals" in apply(
+            {"rules": [rule | {"args": {"a": {"equals": None, "min": 1}}}]}
+        )
+        assert "spec.rules[0].limit: null" in apply(bare, "--server-side", "--force-conflicts")
+        for attempt in (
+            author.replace(path, {**stored, "spec": copy.deepcopy(bare)}),
+            author.json_patch(path, [{"op": "add", "path": "/spec/rules/0/limit", "value": None}]),
+        ):
+            with pytest.raises(ApiError, match=r"spec.rules\[0\].limit: null"):
+                await attempt
+        assert (await author.get(path))["spec"] == stored["spec"]
 
 
 async def test_C5_what_means_null_may_be_null(control_plane: ControlPlane, namespace: str, admin: KubeAPI) -> None:
