@@ -1,6 +1,7 @@
 """`kubectl hitl list`, `show`, `history`, `explain`, `status` on a real API server: what people see."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -278,6 +279,35 @@ def test_a_namespace_with_policies_and_no_gate_is_a_problem(inbox: Inbox) -> Non
     assert done.code == 1
     assert "has policies and is not labelled hitl.dev/injection=enabled: no new pod in it is gated" in done.out
     assert f" kubectl label namespace {open_one.namespace} hitl.dev/injection=enabled\n" in done.out
+
+
+def test_a_policy_without_pods_and_a_pod_without_policy_are_notes(inbox: Inbox) -> None:
+    """Neither is an error, and both are easily overlooked: `status` says so, with what to type."""
+    here = Inbox(inbox.plane, a_namespace(inbox.plane))
+    policy = a_policy(here.namespace, podSelector={"matchLabels": {"app": "suport"}})
+    applied(inbox.plane, policy)
+    unmatched = a_condition("Programmed", "Unknown", "Unmatched", "No connected sidecar is selected")
+    said_of(inbox.plane, policy, {"conditions": [a_condition("Accepted", "True", "Valid", "1 rule"), unmatched]})
+    inbox.plane.kubectl("create", "serviceaccount", "default", "-n", here.namespace)
+    for name, app, phase in (("support-1", "support", "Running"), ("suport-1", "suport", "Running"), ("old", "x", "")):
+        container = {"name": "agent", "image": "agent"}
+        metadata = {"name": name, "namespace": here.namespace, "labels": {"app": app, "hitl.dev/gated": "true"}}
+        applied(
+            inbox.plane, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
+        )
+        if phase:
+            patch = ("patch", "pod", name, "-n", here.namespace, "--subresource=status", "--type=merge")
+            done = inbox.plane.kubectl(*patch, "-p", json.dumps({"status": {"phase": phase}}))
+            assert done.returncode == 0, done.stderr
+    done = inbox.kubectl(inbox.plane.admin, "hitl", "status", "-n", here.namespace)
+    assert "2 notes" in done.lines
+    assert "no connected sidecar is selected: no pod has these labels" in done.out
+    assert f" kubectl get pods -n {here.namespace} --show-labels\n" in done.out
+    assert "gated pod support-1 is selected by no policy that you may read" in done.out
+    assert f" kubectl get pods -n {here.namespace} -l hitl.dev/gated=true --show-labels\n" in done.out
+    found = json.loads(inbox.kubectl(inbox.plane.admin, "hitl", "status", "-n", here.namespace, "-o", "json").out)
+    assert [each["about"] for each in found["notes"]] == [f"{here.namespace}/support", here.namespace]
+    assert {each["about"] for each in found["problems"]} <= {"hub", "operator"}  # none runs here
 
 
 def test_what_ran_unasked_is_read_from_the_operators_events(inbox: Inbox) -> None:

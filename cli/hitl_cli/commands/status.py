@@ -42,7 +42,8 @@ _NAMES = {"operator": "controller"}
 def command(session: Session, *, operator_namespace: str) -> Exit:
     """The operator, then every policy you may read: who runs it, what it held in 24 hours, whether people read.
 
-    Without -n all namespaces, as far as you may. Exit code 1: something is wrong; it is listed with the next step.
+    Without -n all namespaces, as far as you may. Exit code 1: something is wrong; it is listed with the next step. What
+    is worth a look and may be meant is listed as a note.
     """
     from hitl_cli.on_cluster.status import looked  # noqa: PLC0415 - start-up: brings what an installation ships
 
@@ -63,12 +64,12 @@ def _print(session: Session, found: "Status") -> None:
         screen.table([Column(name) for name in _COLUMNS], [_cells(row) for row in found.rows])
     else:
         screen.talk(f"No policy in {found.where}: the built-in one decides. A first policy: {session.program} init")
-    if found.problems:
-        count = len(found.problems)
-        screen.data("", f"{count} problem{'' if count == 1 else 's'}")
-        size = max(len(each.about) for each in found.problems)
-        for problem in found.problems:
-            screen.data(*_problem(problem, size, screen.width))
+    for word, each in (("problem", found.problems), ("note", found.notes)):
+        if each:
+            screen.data("", f"{len(each)} {word}{'' if len(each) == 1 else 's'}")
+            size = max(len(one.about) for one in each)
+            for one in each:
+                screen.data(*_problem(one, size, screen.width))
 
 
 def _part(finding: Finding, width: int) -> list[Line]:
@@ -119,4 +120,5 @@ def _document(found: "Status") -> dict[str, object]:
             for row in found.rows
         ],
         "problems": [{"about": p.about, "message": p.text, "next": p.step} for p in found.problems],
+        "notes": [{"about": p.about, "message": p.text, "next": p.step} for p in found.notes],
     }

@@ -7,9 +7,15 @@ from statistics import median
 from typing import Any, Final
 
 from hitl.approvals.requests import ApprovalRequest, DecisionKind, State
-from hitl.kube.policy_conditions import PolicyCondition
+from hitl.kube.policy_conditions import PolicyCondition, Programmed
+from hitl.policy.parsing_reader import Problems, Reader
+from hitl.policy.parsing_sections import read_selector
+from hitl.policy.selectors import selects
+from hitl.policy.spec import PodSelector
 from hitl_cli.endings import deciders
 
+GATED: Final = "hitl.dev/gated"
+"""Label of pods that carry a sidecar."""
 DAY: Final = timedelta(hours=24)
 # More than so many decisions, nearly all approvals, each within seconds: nobody reads what they approve.
 _MANY, _NEARLY_ALL, _SECONDS = 20, 0.95, 5.0
@@ -104,6 +110,42 @@ def problems_of(policy: Mapping[str, Any], row: PolicyRow) -> list[Problem]:
     if not conditions:
         found.append(Problem(row.label, "no operator has looked at it yet", "kubectl hitl doctor"))
     return [*found, *_clicking(row)]
+
+
+def notes_of(policy: Mapping[str, Any], row: PolicyRow) -> list[Problem]:
+    """What may be meant, and often is a slip: a policy that holds for no pod."""
+    for each in policy.get("status", {}).get("conditions", ()):
+        if each.get("type") == PolicyCondition.PROGRAMMED and each.get("reason") == Programmed.UNMATCHED:
+            text = "no connected sidecar is selected: no pod has these labels, or none that has them carries a sidecar"
+            where = f"-n {row.namespace}" if row.namespace else "-A"
+            return [Problem(row.label, text, f"kubectl get pods {where} --show-labels")]
+    return []
+
+
+def unpoliced(pods: Iterable[Mapping[str, Any]], policies: Iterable[Mapping[str, Any]]) -> list[Problem]:
+    """Gated pods that none of these policies selects, in one line for each namespace."""
+    selectors = [(each["metadata"].get("namespace", ""), _selector_of(each)) for each in policies]
+    bare: dict[str, list[str]] = {}
+    for pod in pods:
+        metadata = pod["metadata"]
+        namespace, labels = metadata["namespace"], metadata.get("labels") or {}
+        if not any(where in ("", namespace) and selects(selector, labels) for where, selector in selectors):
+            bare.setdefault(namespace, []).append(metadata["name"])
+    return [_unpoliced(namespace, sorted(names)) for namespace, names in sorted(bare.items())]
+
+
+def _unpoliced(namespace: str, names: Sequence[str]) -> Problem:
+    who = f"gated pod {names[0]}" if len(names) == 1 else f"{len(names)} gated pods, {names[0]} first,"
+    verb = "is" if len(names) == 1 else "are"
+    text = f"{who} {verb} selected by no policy that you may read: the built-in one decides, by scores"
+    return Problem(namespace, text, f"kubectl get pods -n {namespace} -l {GATED}=true --show-labels")
+
+
+def _selector_of(policy: Mapping[str, Any]) -> PodSelector:
+    """Of one that cannot be read: all pods, as the operator takes it."""
+    problems = Problems()
+    selector = read_selector(Reader(policy.get("spec"), "spec", problems))
+    return PodSelector() if problems.found else selector
 
 
 def _clicking(row: PolicyRow) -> Sequence[Problem]:

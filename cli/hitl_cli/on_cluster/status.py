@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hitl.approvals.requests import ApprovalRequest
-from hitl.errors import Forbidden
+from hitl.errors import ApiError, Forbidden
 from hitl.kube import shipped
-from hitl.kube.api import KubeAPI
+from hitl.kube.api import LIST_METADATA, KubeAPI
 from hitl.kube.paths import path_of
 from hitl_cli.on_cluster.checks import LABEL, admission, gate_of, operator
 from hitl_cli.on_cluster.desk import ClusterDesk
@@ -16,19 +16,20 @@ from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.on_cluster.place import ClusterPlace
 from hitl_cli.on_cluster.reading import need_namespace, reading
 from hitl_cli.on_cluster.replicas import replicas
-from hitl_cli.on_cluster.standings import PolicyRow, Problem, problems_of, row_of
+from hitl_cli.on_cluster.standings import GATED, PolicyRow, Problem, notes_of, problems_of, row_of, unpoliced
 
 _API: Final = "hitl.dev/v1alpha1"
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What was found; `where`: the namespaces that were looked at."""
+    """What was found; `where`: the namespaces that were looked at; `notes`: what is worth a look and may be meant."""
 
     where: str
     parts: list[Finding]
     rows: list[PolicyRow]
     problems: list[Problem]
+    notes: list[Problem]
 
 
 async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
@@ -47,6 +48,7 @@ async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
         )
         namespace, policies = await _policies(desk, place)
         requests = await _requests(desk, namespace)
+        pods = await _gated_pods(desk.api, namespace)
         ungated = await _ungated(desk.api, {each["metadata"].get("namespace", "") for _, each in policies})
     findings = [finding for part in parts for finding in part]
     rows, problems = (
@@ -57,13 +59,16 @@ async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
             if each.health is Health.PROBLEM
         ],
     )
+    notes: list[Problem] = []
     for kind, policy in policies:
         row = row_of(policy, kind, requests, place.now())
         rows.append(row)
         problems += problems_of(policy, row)
+        notes += notes_of(policy, row)
     problems += ungated
+    notes += unpoliced(pods, [each for _, each in policies])
     where = "all namespaces" if namespace is None else f"namespace {namespace}"
-    return Status(where, findings, rows, problems)
+    return Status(where, findings, rows, problems, notes)
 
 
 async def _policies(desk: ClusterDesk, place: ClusterPlace) -> tuple[str | None, list[tuple[str, Mapping[str, Any]]]]:
@@ -99,6 +104,17 @@ async def _ungated(api: KubeAPI, names: Collection[str]) -> list[Problem]:
         for each in found
         if each.is_open
     ]
+
+
+async def _gated_pods(api: KubeAPI, namespace: str | None) -> list[Mapping[str, Any]]:
+    """Those that run; none where the caller may not see pods."""
+    params = {"labelSelector": f"{GATED}=true", "fieldSelector": "status.phase=Running"}
+    try:
+        return [each async for each in api.list(path_of("v1", "pods", namespace), params, accept=LIST_METADATA)]
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return []
 
 
 async def _requests(desk: ClusterDesk, namespace: str | None) -> list[ApprovalRequest]:
