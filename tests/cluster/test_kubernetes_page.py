@@ -19,11 +19,13 @@ from cluster.oidc_issuer import Issuer
 from control_plane.certificates import Authority
 from control_plane.installing import applied
 from control_plane.running import ControlPlane
-from docs.blocks import blocks
+from docs.blocks import ROOT, blocks
+from hitl.kube.shipped import apply_command
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
 from hitl_operator.cluster.main import _parser
 from hitl_operator.cluster.root_key import read_key
 from hitl_operator.cluster.tls import ServingCertificate
+from hitl_operator.cluster.trouble import MEND
 from hitl_operator.metrics import HubMetrics
 from hitl_sidecar.hub_channel import HubTrust, open_channel, target_of
 from hitl_sidecar.options import parse
@@ -170,3 +172,14 @@ def _typed(block: str, folder: Path) -> None:
 def _manifests() -> str:
     done = subprocess.run([sys.executable, "-m", "hitl_operator.manifests"], capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def test_C4_one_command_installs_and_mends_wherever_it_is_named() -> None:
+    """C4: pages, Events and `/readyz` say the same: without --force-conflicts it stops at the fields to be mended."""
+    command = apply_command()
+    assert "--force-conflicts" in command
+    assert command in MEND
+    for page in (PAGE, "docs/enforcement.md"):
+        said = [line for line in (ROOT / page).read_text().splitlines() if "hitl_operator.manifests |" in line]
+        assert said
+        assert all(line.strip().removeprefix("$ ") == command for line in said)

@@ -15,7 +15,6 @@ from hitl_cli.times import took
 
 LABEL: Final = "hitl.dev/injection"
 _OK: Final = 200
-INSTALL: Final = "python -m hitl_operator.manifests --only {part} | kubectl apply --server-side --force-conflicts -f -"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ async def gate_of(api: KubeAPI, name: str) -> Gate:
 
 async def admission(api: KubeAPI, installation: shipped.Shipped) -> list[Finding]:
     """Whether what refuses false votes is there and as shipped: else the operator counts none (SECURITY C4)."""
-    step = (f"put it back: {INSTALL.format(part='admission')}",)
+    step = (f"put it back: {shipped.apply_command('admission')}",)
     guards = comparison.guards(shipped.admission(installation), ())
     try:
         stored = {

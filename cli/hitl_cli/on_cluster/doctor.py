@@ -8,7 +8,7 @@ from hitl.errors import ApiError, Forbidden, HitlError, StoreUnavailable
 from hitl.kube import comparison, shipped
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
-from hitl_cli.on_cluster.checks import INSTALL, LABEL, admission, gate_of, missing, operator
+from hitl_cli.on_cluster.checks import LABEL, admission, gate_of, missing, operator
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.on_cluster.me import Me
@@ -82,7 +82,7 @@ async def _need_known(desk: ClusterDesk) -> None:
 async def _crds(api: KubeAPI) -> list[Finding]:
     """Whether every kind is there, served, and described as this release has it."""
     wanted = shipped.crds()
-    step = (f"install them: {INSTALL.format(part='crds')}",)
+    step = (f"install them: {shipped.apply_command('crds')}",)
     problems: list[Finding] = []
     gone: list[str] = []
     for crd in wanted:
@@ -114,7 +114,7 @@ async def _served(api: KubeAPI, wanted: Sequence[Mapping[str, Any]]) -> Finding:
     served = {each["name"] for each in answer.get("resources", ())}
     missing = [spec["names"]["plural"] for spec in wanted if spec["names"]["plural"] not in served]
     if missing:
-        step = (f"an administrator installs them: {INSTALL.format(part='crds')}",)
+        step = (f"an administrator installs them: {shipped.apply_command('crds')}",)
         return Finding("crds", Health.PROBLEM, f"{', '.join(missing)} are not served", step)
     return Finding("crds", Health.UNKNOWN, f"all {len(wanted)} are served; you may not read how they are described")
 

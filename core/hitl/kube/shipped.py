@@ -71,6 +71,17 @@ DEFAULT: Final = Shipped()
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+def apply_command(part: str = "") -> str:
+    """What puts an installation into a cluster, or puts it back as it was shipped.
+
+    Args:
+        part: crds, admission or roles alone; empty: all of it.
+    """
+    only = f" --only {part}" if part else ""
+    # Whoever changed a field owns it since: without --force-conflicts the command would stop at it.
+    return f"python -m hitl_operator.manifests{only} | kubectl apply --server-side --force-conflicts -f -"
+
+
 def crds() -> tuple[dict[str, Any], ...]:
     """The CustomResourceDefinitions of this release, by file name."""
     return tuple(_documents("crds"))

@@ -4,9 +4,10 @@ from typing import Final
 
 from hitl.errors import ApiError, HitlError
 from hitl.kube.api import KubeAPI
+from hitl.kube.shipped import apply_command
 from hitl_operator.logs import Log
 
-MEND: Final = "apply what this release ships: python -m hitl_operator.manifests | kubectl apply --server-side -f -"
+MEND: Final = f"apply what this release ships: {apply_command()}"
 """The next step where roles or admission policies are not as they were shipped."""
 
 _log = Log(__name__)
