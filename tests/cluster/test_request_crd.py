@@ -27,6 +27,8 @@ from hitl.kube.requests import API_VERSION, KIND, served_request, spec_to_json
 from hitl.policy.verdicts import EscalationStep, Factor, OnTimeout, PolicyRef, Reason, Requirement, SecondFactor
 from stores.asking import a_spec
 
+ONE_END = "Denied, Expired, Cancelled and Consumed exclude each other"
+CHANGED = "what was asked is never changed"
 THREE = ("replace", "merge patch", "JSON patch")
 WRITERS = pytest.mark.parametrize("person", [OPERATOR, MASTER], ids=["the operator", "an administrator"])
 
@@ -52,20 +54,18 @@ async def test_C3_the_question_is_never_changed(court: Court, person: Any) -> No
     path = court.path(request["metadata"]["name"])
     live = await court.look(request)
     async with court.api(person) as api:
-        for attempt in (
-            api.merge_patch(path, {"spec": None}),
-            api.merge_patch(path, {"spec": {"summary": "something harmless"}}),
-            api.merge_patch(path, {"spec": {"tier": "multi-factor", "undo": "easily"}}),
-            api.merge_patch(path, {"spec": {"excluded": ["bo@example.com"]}}),
-            api.json_patch(path, [{"op": "remove", "path": "/spec"}]),
-            api.json_patch(path, [{"op": "remove", "path": "/spec/requirements"}]),
-            api.replace(path, {key: value for key, value in live.items() if key != "spec"}),
-            api.replace(path, {**live, "spec": {**live["spec"], "digest": "77" * 32}}),
+        for attempt, words in (
+            (api.merge_patch(path, {"spec": None}), "spec: Required value"),
+            (api.merge_patch(path, {"spec": {"summary": "something harmless"}}), CHANGED),
+            (api.merge_patch(path, {"spec": {"tier": "multi-factor", "undo": "easily"}}), CHANGED),
+            (api.merge_patch(path, {"spec": {"excluded": ["bo@example.com"]}}), CHANGED),
+            (api.json_patch(path, [{"op": "remove", "path": "/spec"}]), "spec: Required value"),
+            (api.json_patch(path, [{"op": "remove", "path": "/spec/requirements"}]), "requirements: Required value"),
+            (api.replace(path, {key: value for key, value in live.items() if key != "spec"}), "spec: Required value"),
+            (api.replace(path, {**live, "spec": {**live["spec"], "digest": "77" * 32}}), CHANGED),
         ):
-            with pytest.raises(ApiError) as raised:
+            with pytest.raises(ApiError, match=words):
                 await attempt
-            said = str(raised.value)
-            assert any(words in said for words in ("never changed", "Required value", "cannot patch", "cannot update"))
     assert await court.look(request) == live
 
 
@@ -89,7 +89,7 @@ async def test_C3_the_status_is_never_dropped(court: Court, person: Any) -> None
         await refused(court, person, request, dropping(key, **more), words, ways=THREE)
     await refused(court, person, request, to(notes=[]), "a note is never removed", ways=THREE)
     empty = to(decisions=[], verified=[], conditions=[], state="Pending")
-    await refused(court, person, request, empty, ("never removed", "stays so", "voting has ended"), ways=THREE)
+    await refused(court, person, request, empty, "a decision is never removed", ways=THREE)
 
 
 @WRITERS
@@ -99,14 +99,11 @@ async def test_I5_an_outcome_is_never_taken_back(court: Court, person: Any, stat
     request = await an_ended(court, state)
     kept = [condition(each) for each in (["Approved", "Consumed"] if state == "Consumed" else [state])]
     others = kept[:-1]
-    words = (
-        "never changed",
-        "never removed",
-        "only ever set to True",
-        "state follows",
-        "stands beside",
-        "not Approved",
+    await refused(
+        court, person, request, to(conditions=others, state="Pending"), "a condition is never removed", ways=THREE
     )
+    away = to(conditions=[condition("Other")], state="Pending")
+    await refused(court, person, request, away, "a condition is never removed", ways=THREE)
     for last in (
         condition(state, status="False"),
         condition(state, status="Unknown"),
@@ -114,32 +111,29 @@ async def test_I5_an_outcome_is_never_taken_back(court: Court, person: Any, stat
         condition(state, message="another story"),
         {**condition(state), "lastTransitionTime": "2027-01-01T00:00:00.000000Z"},
     ):
-        await refused(court, person, request, to(conditions=[*others, last]), words)
-    await refused(court, person, request, to(conditions=others, state="Pending"), words, ways=THREE)
-    await refused(court, person, request, to(conditions=[condition("Other")], state="Pending"), words, ways=THREE)
+        await refused(court, person, request, to(conditions=[*others, last]), "an outcome is never changed")
 
 
 @WRITERS
 @pytest.mark.parametrize(
-    ("first", "second"),
+    ("first", "second", "words"),
     [
-        ("Denied", "Approved"),
-        ("Denied", "Cancelled"),
-        ("Expired", "Approved"),
-        ("Expired", "Consumed"),
-        ("Cancelled", "Expired"),
-        ("Consumed", "Denied"),
-        ("Consumed", "Cancelled"),
-        ("Approved", "Denied"),
+        ("Denied", "Approved", "Approved and Denied exclude each other"),
+        ("Denied", "Cancelled", ONE_END),
+        ("Expired", "Approved", "state follows from the conditions"),
+        ("Expired", "Consumed", ONE_END),
+        ("Cancelled", "Expired", ONE_END),
+        ("Consumed", "Denied", ONE_END),
+        ("Consumed", "Cancelled", ONE_END),
+        ("Approved", "Denied", "Approved and Denied exclude each other"),
     ],
 )
-async def test_I5_ends_exclude_each_other(court: Court, person: Any, first: str, second: str) -> None:
+async def test_I5_ends_exclude_each_other(court: Court, person: Any, *, first: str, second: str, words: str) -> None:
     """I5: a request that ended one way never ends another way, nor is an approved one denied."""
     request = await an_ended(court, first)
     had = {each["type"]: each for each in ending(first)["conditions"]}
     both = {**ending(second), "conditions": [*had.values(), *(
         each for each in ending(second)["conditions"] if each["type"] not in had)]}  # fmt: skip
-    words = ("exclude each other", "state follows", "revived", "one write", "Only people decide", "is over")
     await refused(court, person, request, to(**both), words)
 
 
