@@ -211,8 +211,9 @@ async def test_a_flood_of_events_is_dropped_not_queued(court: Court) -> None:
 async def test_B5_C4_a_flood_in_one_namespace_drops_neither_others_events_nor_the_alarm(court: Court) -> None:
     """B5, C4: tools of names that an agent chooses; the alarm is posted first, then one of each namespace."""
     words = f"binding hitl-decisions is not there, says {court.namespace}"
+    at = AT + timedelta(hours=1)  # an alarm is told once for each moment, and another test tells one at AT
     async with court.operator() as api:
-        events = Events(api, "hitl-system", "hitl-1", clock=lambda: AT, monotonic=lambda: 0.0)
+        events = Events(api, "hitl-system", "hitl-1", clock=lambda: at, monotonic=lambda: 0.0)
         for number in range(5000):
             events.acted(identity(court), [ran(f"tool/{number}")])
         events.policy(About("hitl.dev/v1alpha1", "AgentPolicy", "default", "late"), "Invalid", words)
