@@ -17,7 +17,9 @@ from hitl.kube.paths import path_of
 from hitl.kube.policy_conditions import Accepted
 
 V1 = "hitl.dev/v1alpha1"
-SECONDS = 5.0  # more than a few times what it takes alone on this machine, within which a Deny elsewhere is in force
+# More than ten times what it takes alone, within which a Deny elsewhere is in force: while the API server takes in the
+# crowd, kubectl itself waits for seconds on a machine that others share. Behind the crowd it was a minute.
+SECONDS = 15.0
 LOOK = 10.0  # seconds: kopf has so long to say what is written, also on a machine that others share
 # Seconds that this process computes, whoever shares the machine, before the loop gets to its next task; before policies
 # were read beside the loop it was six, and a minute for sixty policies.
@@ -118,7 +120,7 @@ async def test_B5_a_crowd_of_heavy_policies_keeps_nobody_else_waiting(
             await until(lambda: len(reasons(replica, author.namespace)) == len(crowd))
         said = f"the quiet namespace waited {took:.1f} s, alone {alone:.1f} s; longest block {monitor.longest:.2f} s"
         print(said)  # noqa: T201 - for who reads -s
-        assert took < SECONDS + 5 * alone
+        assert took < SECONDS + 10 * alone
         assert monitor.longest < BLOCKED
         assert reasons(replica, author.namespace).count(Accepted.INVALID) == 8
         giant = replica.outcome(author.namespace, "giant-0")

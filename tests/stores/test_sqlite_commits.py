@@ -142,7 +142,7 @@ async def test_closing_leaves_no_thread_and_no_file_open(world: SQLiteWorld) -> 
         mine = set(threading.enumerate()) - threads
         assert {thread.name for thread in mine} >= {"hitl-store-write", "hitl-store-read", "hitl-store-watch"}
     assert not any(thread.is_alive() for thread in mine if thread.name.startswith("hitl-store"))
-    assert open_files() == descriptors
+    assert open_files() <= descriptors  # what others had left open may have been closed in the meantime
 
 
 async def test_a_commit_is_on_the_disk_before_it_is_acknowledged(world: SQLiteWorld) -> None:
