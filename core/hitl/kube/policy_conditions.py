@@ -66,7 +66,7 @@ class Programmed(StrEnum):
 
     UNMATCHED = "Unmatched"
     """Unknown. No connected sidecar is selected: no pod of the namespace has these labels, or none that has them
-    carries a sidecar (`kubectl hitl unprotected`)."""
+    carries a sidecar (`kubectl hitl status`)."""
 
     NOT_ACCEPTED = "NotAccepted"
     """False. No generation of it was ever accepted, so no sidecar can run it; see `Accepted`."""
