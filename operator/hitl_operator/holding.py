@@ -95,6 +95,7 @@ class HoldStream:
         self._refs: dict[str, Ref] = {}
         self._news: dict[str, hub_pb2.HoldResponse | None] = {}
         self._wake = asyncio.Event()
+        self._told = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -125,6 +126,9 @@ class HoldStream:
 
     async def _read(self, read: Callable[[], Awaitable[hub_pb2.HoldRequest | None]]) -> None:
         while (message := await read()) is not None:
+            while len(self._news) >= _MOST_REFS:  # a peer that asks and does not read is not heard before it does
+                self._told.clear()
+                await self._told.wait()
             name = message.ref
             kind = message.WhichOneof("message")
             if not name or len(name) > _LONGEST_REF:
@@ -217,6 +221,7 @@ class HoldStream:
             while self._news:
                 name = next(iter(self._news))
                 response = self._news.pop(name) or self._rendered(name)
+                self._told.set()
                 if response is not None:
                     await write(response)
 

@@ -149,6 +149,8 @@ class Sync:
                     while (usage := self._usage.report(_BATCH)) is not None:
                         await call.write(hub_pb2.SyncRequest(usage=usage))
                         self._usage.reported(usage)
+                        if len(usage.policies) < _BATCH:
+                            break  # what was called meanwhile can wait, and acks cannot
                 if loop.time() >= head_at:
                     head_at += self._head_every
                     await call.write(hub_pb2.SyncRequest(audit_head=head_to_proto(self._head())))

@@ -73,6 +73,16 @@ def test_I13_no_deadline_in_the_status_keeps_a_request_open(terms: dict[str, Any
     assert found.look_again is None or at(30) < found.look_again <= ends
 
 
+@pytest.mark.parametrize("on_timeout", [OnTimeout.RETRY, OnTimeout.ESCALATE])
+def test_I13_a_deadline_of_another_clock_ends_a_request_of_a_week(on_timeout: OnTimeout) -> None:
+    """I13: written a moment before creation + 7 days it still is the last one, and nobody has to look for ever."""
+    asked = a_request(requirements=(LEAD,), timeout=LONGEST // timedelta(seconds=1), on_timeout=on_timeout)
+    request = told(asked, expiration_time=ASKED + LONGEST - timedelta(milliseconds=1))
+    found = in_force(request, ASKED + LONGEST + timedelta(seconds=1))
+    assert found.expired
+    assert in_force(request, ASKED).next_change == request.status.expiration_time
+
+
 def test_a_step_that_is_due_lets_people_in_whatever_was_written() -> None:
     """What is due by time and what a counted note asked for are given, also where forged terms stand beside them."""
     request = oncall_voted()

@@ -10,7 +10,9 @@ from hubs import RELEASED, HubHere, Sidecar, World, a_spec, counted, digest_of, 
 
 from hitl.approvals.requests import DecisionKind, State
 from hitl.policy.verdicts import EscalationStep, Requirement
-from hitl.v1 import gate_pb2
+from hitl.v1 import gate_pb2, hub_pb2
+from hitl.wire.identity import Identity
+from hitl_operator.holding import HoldStream
 
 DENIED = DecisionKind.DENIED
 
@@ -333,3 +335,37 @@ async def test_one_wait_too_many_ends_on_its_own_ref(
     assert (await sidecar.consume(held.handle, spec.digest)).release == RELEASED
     assert await held.end() == "ALREADY_RELEASED"
     assert (await sidecar.open(a_spec())).outcome == "PENDING"
+
+
+async def test_B5_who_asks_and_does_not_read_is_not_heard_for_ever(
+    world: World, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B5: answers that a peer does not take are kept up to a bound; past it nothing is read until it takes some."""
+    monkeypatch.setattr("hitl_operator.holding._MOST_REFS", 50)
+    hub = await world.hub()
+    stream = HoldStream(Identity(sidecar.agent, "uid", "cluster"), hub.hub)
+    asked, taken, takes, plenty = 0, 0, asyncio.Event(), asyncio.Event()
+
+    async def read() -> hub_pb2.HoldRequest:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return hub_pb2.HoldRequest(ref=f"r{asked}")
+
+    async def write(_: hub_pb2.HoldResponse) -> None:
+        nonlocal taken
+        await takes.wait()
+        taken += 1
+        if taken == 1000:
+            plenty.set()
+        await asyncio.sleep(0)
+
+    serving = asyncio.create_task(stream.serve(read, write))
+    for _ in range(5000):
+        await asyncio.sleep(0)
+    assert asked < 600
+    takes.set()
+    async with asyncio.timeout(60):
+        await plenty.wait()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)

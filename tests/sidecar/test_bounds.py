@@ -97,6 +97,35 @@ async def test_I12_calls_go_up_as_numbers_by_policy_and_action(gate: Running, hu
     assert [(row.policy, row.action, row.calls) for row in third] == [(policy, gate_pb2.ACTION_ALLOW, 1)]
 
 
+class Busy(dict[tuple[str, str, str], int]):
+    """Counts that have grown whenever somebody looks, as those of a gate that always has calls to check."""
+
+    def items(self) -> Any:
+        for key in self:
+            self[key] += 1
+        return super().items()
+
+
+async def test_H2_what_is_called_all_the_time_keeps_nothing_else_from_going_up(gate: Running, hub: ScriptedHub) -> None:
+    """H2: a message of usage goes up at its interval, however many calls come meanwhile; the rest goes up after it."""
+    sidecar = gate.sidecar
+    sync = Sync(
+        sidecar.hub,
+        sidecar.programmed,
+        epoch="e",
+        head=lambda: sidecar.audit.head,
+        on_config=lambda _: None,
+        usage=Usage(Busy({("Allow", "allowed", "AgentPolicy/shop/support"): 1})),
+        head_every=0.01,
+        usage_every=0.01,
+    )
+    before = len(hub.heads)
+    task = asyncio.create_task(sync.run())
+    await hub.until(lambda: hub.heads[before:])
+    task.cancel()
+    assert hub.usage
+
+
 async def test_B5_what_goes_up_is_split_into_what_a_hub_reads(gate: Running, hub: ScriptedHub) -> None:
     """B5: however much is to be told, no message has more rows or bytes than a hub takes, and nothing is left out."""
     checks: dict[tuple[str, str, str], int] = {

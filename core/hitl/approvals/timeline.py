@@ -70,7 +70,9 @@ def in_force(request: ApprovalRequest, now: datetime) -> InForce:
     written = deadline_of(request)
     # A note that was judged late must not take away what was told: the round that came instead of it stands.
     deadline = max(written, replay.deadline) if moved else written
-    last = spec.on_timeout is OnTimeout.ABORT or bool(replay.rounds) or deadline >= request.created + LONGEST
+    # By the replay as well: what was written may lie a moment before it, by another clock, and no round comes after it.
+    longest = max(deadline, replay.deadline) >= request.created + LONGEST
+    last = spec.on_timeout is OnTimeout.ABORT or bool(replay.rounds) or longest
     coming = [request.created + timedelta(seconds=step.after) for step in steps[replay.escalated :]]
     return InForce(
         deadline=deadline,
