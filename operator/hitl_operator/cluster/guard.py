@@ -239,7 +239,7 @@ class Enforcement:
         self._metrics.quarantined.set(len(record.quarantined))
         if record.rewound is not None:
             self._set(rewind.lost(record), f"REWOUND; {rewind.how_to_acknowledge(self._namespace)}", settling)
-        elif may_stand and not self._let_through:
+        elif may_stand and not self._let_through and self._back is None:  # a release may just have noticed a restore
             self._set(None, "", settling)
         else:
             why = broken or let_through or self._let_through

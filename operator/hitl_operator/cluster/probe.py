@@ -66,7 +66,7 @@ class Probe:
         Raises:
             ApiError, StoreUnavailable: it could not be tried.
         """
-        return await self._tried(lambda: (self._vote(), self._word(), self._creation(), self._removal()))
+        return await self._tried(lambda uid: (self._vote(uid), self._word(), self._creation(), self._removal()))
 
     async def vote_refused(self) -> str:
         """As `refused`, of a forged vote alone: whether this server goes by policies at all.
@@ -74,13 +74,14 @@ class Probe:
         That is what releases wait for: it costs a third of all trials. Of policies that are stored untouched a server
         goes by all or by none, once it has taken them up; whether it has, `refused` says after each change of them.
         """
-        return await self._tried(lambda: (self._vote(),))
+        return await self._tried(lambda uid: (self._vote(uid),))
 
-    async def _tried(self, trials: Callable[[], Iterable[Coroutine[Any, Any, str]]]) -> str:
+    async def _tried(self, trials: Callable[[str], Iterable[Coroutine[Any, Any, str]]]) -> str:
         for _ in range(_TRIES):
-            if self._kept is None:
-                self._kept = await self._keep()
-            found = await asyncio.gather(*trials(), return_exceptions=True)
+            kept = self._kept  # another look may forget it meanwhile
+            if kept is None:
+                kept = self._kept = await self._keep()
+            found = await asyncio.gather(*trials(str(kept["uid"])), return_exceptions=True)
             # What was let through was, whatever became of the other trials.
             if let_through := next((each for each in found if each and isinstance(each, str)), ""):
                 return let_through
@@ -98,10 +99,9 @@ class Probe:
             "removes the request",
         )
 
-    async def _vote(self) -> str:
+    async def _vote(self, uid: str) -> str:
         """A note in somebody's name. Nothing else is wrong with it: notes may be added after the end, votes may not."""
-        assert self._kept is not None, "made before anything is tried on it"
-        note = {"reviewer": _REVIEWER, "n": 1, "requestUID": self._kept["uid"], "type": "Feedback", "reason": "forged"}
+        note = {"reviewer": _REVIEWER, "n": 1, "requestUID": uid, "type": "Feedback", "reason": "forged"}
         attempt = self._api.merge_patch(self._status, {"status": {"notes": [note]}}, dry_run=True)
         return await _denied(attempt, "hitl-decisions", "an entry in another person's name")
 
