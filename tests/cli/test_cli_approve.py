@@ -424,8 +424,10 @@ def test_list_does_not_say_that_a_vote_which_does_not_count_was_given(decided_ho
     vote = Decision("cleo", DecisionKind.APPROVED, request.spec.digest, request.uid, groups=("support-leads",))
     decided_home.decide(request, vote)
     assert decided_home.hitl("approve", "refused-2", "--as", "cleo").code == 4
-    said = decided_home.hitl("list", "--as", "cleo", "-n", "apart").err
-    assert "refused-2: your vote does not count: nothing here is signed by cleo" in said
+    words = "refused-2: your vote does not count: nothing here is signed by cleo"
+    deadline = time.monotonic() + LONGEST_WAIT  # until the hub has judged the vote, and written it down
+    while words not in (said := decided_home.hitl("list", "--as", "cleo", "-n", "apart").err):
+        assert time.monotonic() < deadline, said
 
 
 def test_D3_a_redacted_argument_cannot_be_edited(decided_home: AHome) -> None:

@@ -137,7 +137,7 @@ def unpoliced(pods: Iterable[Mapping[str, Any]], policies: Iterable[Mapping[str,
 def _unpoliced(namespace: str, names: Sequence[str]) -> Problem:
     who = f"gated pod {names[0]}" if len(names) == 1 else f"{len(names)} gated pods, {names[0]} first,"
     verb = "is" if len(names) == 1 else "are"
-    text = f"{who} {verb} selected by no policy that you may read: the built-in one decides, by scores"
+    text = f"{who} {verb} selected by no policy that you may read: without another, the built-in one decides"
     return Problem(namespace, text, f"kubectl get pods -n {namespace} -l {GATED}=true --show-labels")
 
 
