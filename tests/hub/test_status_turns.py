@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from hitl.errors import StoreUnavailable
+from hitl.errors import ApiError, StoreUnavailable
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.policy.settings import Settings
@@ -22,6 +22,7 @@ from hitl_operator.metrics import HubMetrics
 from hitl_operator.sources import ConfigBook
 from hub.test_crowding import BORN, a_resource
 from kube.api_servers import answer, serving
+from kube.api_servers import status as refusal
 
 PATIENCE = 2.0  # seconds that a call may take here; others may share the machine
 
@@ -43,6 +44,7 @@ class Server:
         self.told: list[str] = []
         self.tried: list[str] = []
         self.stuck = frozenset(stuck)
+        self.knows_us = True
         self._clock = clock
         self._costs = costs
 
@@ -54,6 +56,8 @@ class Server:
         self._clock.now += self._costs
         if policy in self.stuck or namespace in self.stuck:
             await asyncio.Event().wait()
+        if not self.knows_us:
+            return answer(refusal(401, "Unauthorized"), 401)
         self.told.append(policy)
         return answer({})
 
@@ -113,6 +117,21 @@ async def test_B5_a_server_that_answers_for_nobody_is_not_asked_for_each_policy(
         server.stuck = frozenset()
         await status.write()
         assert set(server.told) == {f"{each.namespace}/{each.name}" for each in policies}
+
+
+async def test_refused_credentials_are_no_matter_of_a_policy(caplog: pytest.LogCaptureFixture) -> None:
+    """401 is about the operator: it is not logged for each policy, and all are told once it is known again."""
+    clock = Clock()
+    server = Server(clock)
+    async with writing(server, clock, a_resource(0, namespace="one"), a_resource(1, namespace="other")) as status:
+        server.knows_us = False
+        with pytest.raises(ApiError) as refused:
+            await status.write()
+        assert (refused.value.status, server.tried) == (401, ["one/p-0000"])
+        assert "status-refused" not in caplog.text
+        server.knows_us = True
+        await status.write()
+        assert server.told == ["one/p-0000", "other/p-0001"]
 
 
 async def test_B5_how_many_policies_somebody_has_keeps_nobody_else_from_being_told() -> None:

@@ -163,7 +163,8 @@ class PolicyStatus:
         somebody has, nor that a status of one is more than the API server writes in time, keeps others from being told
         what became of theirs (SECURITY B5).
 
-        StoreUnavailable: the API server answered neither for one namespace nor for another.
+        StoreUnavailable: the API server answered neither for one namespace nor for another. ApiError: it does not know
+        the operator (401).
         """
         acceptance = self._source.acceptance
         assert acceptance is not None, "it has been seen"
@@ -192,6 +193,8 @@ class PolicyStatus:
                 silent.add(namespace)
                 self._unanswered[resource.uid] += 1
                 self._waits[namespace] = self._monotonic() + _WAITS
+            except ApiError:
+                raise
             except Exception:  # noqa: BLE001
                 note_defect(self._metrics, "policy-status", policy=resource)
         there = {each.uid for each in self._source.written.resources.values()}
@@ -206,6 +209,8 @@ class PolicyStatus:
         try:
             await self._apply(resource, wanted)
         except ApiError as error:
+            if error.status == 401:
+                raise  # about the operator, not about this policy: said once for all of them
             if error.status != 404:
                 _log.error("status-refused", policy=resource, problem=error)
         self._written[resource.uid] = wanted, self._monotonic()
