@@ -117,12 +117,12 @@ class HoldStream:
             for task in done:
                 task.result()
         finally:
+            for ref in self._refs.values():  # before anything is awaited: a second cancel ends us there
+                ref.leave()
+            self._refs.clear()
             for task in (reader, writer, *self._tasks):
                 task.cancel()
             await asyncio.gather(reader, writer, *self._tasks, return_exceptions=True)
-            for ref in self._refs.values():
-                ref.leave()
-            self._refs.clear()
 
     async def _read(self, read: Callable[[], Awaitable[hub_pb2.HoldRequest | None]]) -> None:
         while (message := await read()) is not None:

@@ -59,10 +59,10 @@ async def sync(hub: Hub, identity: Identity, read: Read, write: Write) -> None:
         for task in done:
             task.result()
     finally:
+        hub.sidecars.disconnect(sidecar)  # before anything is awaited: a second cancel ends us there
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        hub.sidecars.disconnect(sidecar)
 
 
 async def _tell(hub: Hub, sidecar: Sidecar, write: Write) -> None:

@@ -40,7 +40,7 @@ class Watching(StoreTests):
         watch = store.watch()
         own = await opened(world, store, "own")
         foreign = await opened(world, other, "foreign")
-        assert await store.list() == [foreign, own]
+        assert await store.list() == sorted([own, foreign], key=lambda each: (each.created, each.name))
         assert {(await next_of(watch)).name, (await next_of(watch)).name} == {"own", "foreign"}
 
     async def test_a_watch_does_not_report_what_was_before(self, world: World, store: Store) -> None:
