@@ -8,15 +8,13 @@ import logging
 import re
 import sys
 import time
-from types import TracebackType
 from typing import TextIO
 
 import orjson
 
-from hitl.policy.escaping import as_plain
+from hitl.logs import PlainFormatter
 
 _PLAIN = re.compile(r"[A-Za-z0-9._:/@+,-]+")
-_Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 _LONGEST = 2000  # characters of one value
 # Exceptions of HTTP libraries carry the headers and addresses that they failed with, and are shown as they are.
 _CREDENTIALS = re.compile(r"(\b(?:Bearer|Basic) )[A-Za-z0-9._~+/=-]{8,}|(://)[^\s/@]+(?=@)", re.IGNORECASE)
@@ -72,15 +70,8 @@ def _quoted(text: str) -> str:
     )
 
 
-class _Formatter(logging.Formatter):
-    """Leaves out credentials wherever they stand, traces included; lets no text but ours begin a line."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        record.message = as_plain(record.message)
-        return super().formatMessage(record)
-
-    def formatException(self, ei: _Raised) -> str:  # noqa: N802 - as above
-        return "\n".join(f"    {as_plain(line)}" for line in super().formatException(ei).split("\n"))
+class _Formatter(PlainFormatter):
+    """Leaves out credentials wherever they stand, traces included."""
 
     def format(self, record: logging.LogRecord) -> str:
         return _CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}[left out]", super().format(record))

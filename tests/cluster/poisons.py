@@ -11,7 +11,8 @@ from typing import Any
 from control_plane.installing import ACTING, applied
 from control_plane.running import ControlPlane
 from hitl.kube.manifests import API_VERSION
-from hitl_operator.cluster.pods import GATED, SIDECAR, STAMPED
+from hitl.kube.marks import GATED
+from hitl_operator.cluster.pods import SIDECAR, STAMPED
 
 MALLORY = "mallory@example.com"
 _HERE = "@here@"

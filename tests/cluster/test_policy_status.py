@@ -7,11 +7,12 @@ from cluster.gated_pods import until
 from cluster.policy_replicas import ALLOW, DENY, TYPO, Author, Replica, Replicas
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
+from hitl.kube.marks import SILENT_AFTER
 from hitl.kube.paths import path_of
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl_operator.cluster.policy_resources import REVIEWED
 from hitl_operator.cluster.replica_reports import report_from_json
-from hitl_operator.cluster.replicas import GONE_AFTER, SILENT_AFTER, Reports
+from hitl_operator.cluster.replicas import GONE_AFTER, Reports
 
 ASKING = {"rules": [{"action": "Confirm", "tools": ["pay_*"], "reviewers": ["leads"]}]}
 

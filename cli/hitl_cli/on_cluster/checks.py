@@ -8,12 +8,12 @@ from typing import Final
 from hitl.errors import ApiError
 from hitl.kube import comparison, shipped
 from hitl.kube.api import KubeAPI
+from hitl.kube.marks import INJECTION
 from hitl.kube.paths import path_of
 from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.on_cluster.leadership import LEASE, STALE, age_of
 from hitl_cli.times import took
 
-LABEL: Final = "hitl.dev/injection"
 _OK: Final = 200
 
 
@@ -37,7 +37,7 @@ async def gate_of(api: KubeAPI, name: str) -> Gate:
         namespace = await api.get(path_of("v1", "namespaces", name=name))
     except ApiError as error:
         return Gate(name, answer=error.status)
-    return Gate(name, namespace["metadata"].get("labels", {}).get(LABEL, ""))
+    return Gate(name, namespace["metadata"].get("labels", {}).get(INJECTION, ""))
 
 
 async def admission(api: KubeAPI, installation: shipped.Shipped) -> list[Finding]:

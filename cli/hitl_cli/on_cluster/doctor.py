@@ -7,8 +7,9 @@ from typing import Any, Final
 from hitl.errors import ApiError, Forbidden, HitlError, StoreUnavailable
 from hitl.kube import comparison, shipped
 from hitl.kube.api import KubeAPI
+from hitl.kube.marks import INJECTION
 from hitl.kube.paths import path_of
-from hitl_cli.on_cluster.checks import LABEL, admission, gate_of, missing, operator
+from hitl_cli.on_cluster.checks import admission, gate_of, missing, operator
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.on_cluster.me import Me
@@ -170,11 +171,11 @@ async def _injection(api: KubeAPI, place: ClusterPlace) -> list[Finding]:
     if gate.answer != _OK:
         return [Finding("namespace", Health.UNKNOWN, f"you may not read namespace {name}")]
     if not gate.is_open:
-        return [Finding("namespace", Health.OK, f"{name} is labelled {LABEL}=enabled: its new pods are gated")]
+        return [Finding("namespace", Health.OK, f"{name} is labelled {INJECTION}=enabled: its new pods are gated")]
     # Nobody chose `default` who did not say so: that no agent is gated there is as it should be.
     chosen = name != "default" or place.typed.namespace is not None
-    steps = (f"kubectl label namespace {name} {LABEL}=enabled", "and restart its pods; another namespace: -n NS")
-    text = f"{name} is not labelled {LABEL}=enabled: no pod in it is gated"
+    steps = (f"kubectl label namespace {name} {INJECTION}=enabled", "and restart its pods; another namespace: -n NS")
+    text = f"{name} is not labelled {INJECTION}=enabled: no pod in it is gated"
     return [Finding("namespace", Health.PROBLEM if chosen else Health.NOTE, text, steps)]
 
 

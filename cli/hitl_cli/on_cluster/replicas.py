@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from hitl.errors import ApiError
 from hitl.kube.api import KubeAPI
+from hitl.kube.marks import ENDED, REPLICA, SILENT_AFTER
 from hitl.kube.paths import path_of
 from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.times import took
 
-_REPORTS: Final = {"labelSelector": "hitl.dev/replica=report"}
-# After so long without a word the operator counts the sidecars of a replica no longer.
-_SILENT: Final = timedelta(seconds=45)
+_REPORTS: Final = {"labelSelector": REPLICA}
+_SILENT: Final = timedelta(seconds=SILENT_AFTER)
 
 
 async def replicas(api: KubeAPI, namespace: str, now: datetime) -> list[Finding]:
@@ -22,7 +22,7 @@ async def replicas(api: KubeAPI, namespace: str, now: datetime) -> list[Finding]
         page = await api.list_page(path_of("v1", "configmaps", namespace), _REPORTS)
     except ApiError:
         return [Finding("hub", Health.UNKNOWN, f"you may not read configmaps in namespace {namespace}")]
-    reports = [each for each in page.get("items") or () if "ended" not in each.get("data", {})]
+    reports = [each for each in page.get("items") or () if ENDED not in each.get("data", {})]
     silent = [(each, now - said) for each in reports if now - (said := _said(each)) > _SILENT]
     step = f"is it running? kubectl get pods -n {namespace}"
     if not reports:

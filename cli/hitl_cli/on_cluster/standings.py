@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any, Final
 
 from hitl.approvals.requests import ApprovalRequest, DecisionKind, State
+from hitl.kube.marks import GATED
 from hitl.kube.policy_conditions import PolicyCondition, Programmed
 from hitl.policy.parsing_reader import Problems, Reader
 from hitl.policy.parsing_sections import read_selector
@@ -14,8 +15,6 @@ from hitl.policy.selectors import selects
 from hitl.policy.spec import PodSelector
 from hitl_cli.endings import deciders
 
-GATED: Final = "hitl.dev/gated"
-"""Label of pods that carry a sidecar."""
 DAY: Final = timedelta(hours=24)
 # More than so many decisions, nearly all approvals, each within seconds: nobody reads what they approve.
 _MANY, _NEARLY_ALL, _SECONDS = 20, 0.95, 5.0

@@ -9,14 +9,15 @@ from hitl.approvals.requests import ApprovalRequest
 from hitl.errors import ApiError, Forbidden
 from hitl.kube import shipped
 from hitl.kube.api import LIST_METADATA, KubeAPI
+from hitl.kube.marks import GATED, INJECTION
 from hitl.kube.paths import path_of
-from hitl_cli.on_cluster.checks import LABEL, admission, gate_of, operator
+from hitl_cli.on_cluster.checks import admission, gate_of, operator
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.findings import Finding, Health
 from hitl_cli.on_cluster.place import ClusterPlace
 from hitl_cli.on_cluster.reading import need_namespace, reading
 from hitl_cli.on_cluster.replicas import replicas
-from hitl_cli.on_cluster.standings import GATED, PolicyRow, Problem, notes_of, problems_of, row_of, unpoliced
+from hitl_cli.on_cluster.standings import PolicyRow, Problem, notes_of, problems_of, row_of, unpoliced
 
 _API: Final = "hitl.dev/v1alpha1"
 
@@ -98,9 +99,9 @@ async def _listed(api: KubeAPI, place: ClusterPlace, plural: str, namespace: str
 async def _ungated(api: KubeAPI, names: Collection[str]) -> list[Problem]:
     """Namespaces that have policies and whose pods get no sidecar: what the policies say holds for nobody."""
     found = await asyncio.gather(*(gate_of(api, name) for name in sorted(names) if name))
-    text = f"has policies and is not labelled {LABEL}=enabled: no new pod in it is gated (then restart its pods)"
+    text = f"has policies and is not labelled {INJECTION}=enabled: no new pod in it is gated (then restart its pods)"
     return [
-        Problem(each.namespace, text, f"kubectl label namespace {each.namespace} {LABEL}=enabled")
+        Problem(each.namespace, text, f"kubectl label namespace {each.namespace} {INJECTION}=enabled")
         for each in found
         if each.is_open
     ]

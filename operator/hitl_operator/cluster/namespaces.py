@@ -7,13 +7,12 @@ from typing import Any, Final
 
 from hitl.errors import HitlError, InvalidInput
 from hitl.kube.api import KubeAPI
+from hitl.kube.marks import INJECTION
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
 from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.logs import Log
 
-INJECTION: Final = "hitl.dev/injection"
-"""Label of a namespace whose pods are gated, where it is ``enabled``."""
 CLUSTER: Final = "kube-system"
 """The namespace whose uid stands for the cluster."""
 

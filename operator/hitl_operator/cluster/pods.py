@@ -14,14 +14,13 @@ import orjson
 
 from hitl.errors import HitlError, InvalidInput
 from hitl.kube.api import KubeAPI
+from hitl.kube.marks import GATED
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
 from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.cluster.workloads import workload_of
 from hitl_operator.logs import Log
 
-GATED: Final = "hitl.dev/gated"
-"""Label of every injected pod, ``true``; by it alone the hub finds its pods."""
 STAMPED: Final = "hitl.dev/labels"
 """Annotation of an injected pod: its labels at injection, as a JSON object (SECURITY B2)."""
 SIDECAR: Final = "hitl-sidecar"

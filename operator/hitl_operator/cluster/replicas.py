@@ -15,6 +15,7 @@ import orjson
 
 from hitl.errors import ApiError, InvalidInput
 from hitl.kube.api import KubeAPI
+from hitl.kube.marks import ENDED, REPLICA, REPORT, SILENT_AFTER
 from hitl.kube.paths import path_of
 from hitl_operator.cluster.replica_reports import (
     Report,
@@ -25,18 +26,17 @@ from hitl_operator.cluster.replica_reports import (
     usage_from_json,
     usage_to_json,
 )
-from hitl_operator.cluster.reporter import ENDED, FIELD, LABEL, config_map_of
+from hitl_operator.cluster.reporter import config_map_of
 from hitl_operator.logs import Log
 from hitl_operator.usage import Used
 
-_SELECTED: Final = {"labelSelector": LABEL}
+_SELECTED: Final = {"labelSelector": REPLICA}
 _TOTALS: Final = "hitl-usage"
 _TOTALS_FIELD: Final = "usage"
 # Policies of which is remembered what replicas counted that are gone, some 60 bytes each, as for each policy in the
 # report of one of them; a ConfigMap takes 1 MiB.
 _MOST_TOTALS: Final = 8_000
 
-SILENT_AFTER: Final = 45.0  # seconds without a word after which the sidecars of a replica no longer count
 GONE_AFTER: Final = 300.0  # seconds after which its counts are taken over and its report is deleted
 
 _log = Log(__name__)
@@ -79,7 +79,7 @@ class Reports:
         async for manifest in self._api.list(path_of("v1", "configmaps", self._namespace), _SELECTED):
             metadata, said = manifest["metadata"], manifest.get("data", {})
             try:
-                report = report_from_json(said.get(FIELD, ""))
+                report = report_from_json(said.get(REPORT, ""))
             except InvalidInput as error:
                 _log.warning("report-unusable", configmap=metadata["name"], problem=error)
                 continue

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from hitl.errors import ApiError, HitlError
 from hitl.kube.api import KubeAPI
+from hitl.kube.marks import ENDED, REPLICA, REPORT
 from hitl.kube.paths import path_of
 from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.replica_reports import (
@@ -28,12 +29,6 @@ from hitl_operator.hub import Hub
 from hitl_operator.logs import Log
 from hitl_operator.sources import ConfigBook
 from hitl_operator.usage import Used
-
-LABEL: Final = "hitl.dev/replica"
-FIELD: Final = "report"
-"""Of the ConfigMap: the report, as `replica_reports` has it."""
-ENDED: Final = "ended"
-"""Likewise: there where the process has said that it ends."""
 
 _LOOK_EVERY: Final = 2.0  # seconds between two reports, if there is news
 _SAY_EVERY: Final = 15.0  # seconds after which a replica says that it is still there
@@ -183,9 +178,9 @@ class Reporter:
         body: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": config_map_of(self._run), "labels": {LABEL: "report"}},
+            "metadata": {"name": config_map_of(self._run), "labels": {REPLICA: "report"}},
             # What changes with every write makes a word of "still there" one that can be seen.
-            "data": {FIELD: text, "said": f"{self._monotonic():.0f}", **more},
+            "data": {REPORT: text, "said": f"{self._monotonic():.0f}", **more},
         }
         if self._version:
             body["metadata"]["resourceVersion"] = self._version
