@@ -61,6 +61,11 @@ class HubServiceStub:
                 request_serializer=hitl_dot_v1_dot_hub__pb2.HubServiceReportRequest.SerializeToString,
                 response_deserializer=hitl_dot_v1_dot_hub__pb2.HubServiceReportResponse.FromString,
                 _registered_method=True)
+        self.Ship = channel.unary_unary(
+                '/hitl.v1.HubService/Ship',
+                request_serializer=hitl_dot_v1_dot_hub__pb2.ShipRequest.SerializeToString,
+                response_deserializer=hitl_dot_v1_dot_hub__pb2.ShipResponse.FromString,
+                _registered_method=True)
 
 
 class HubServiceServicer:
@@ -105,6 +110,14 @@ class HubServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Ship(self, request, context):
+        """Ship hands lines of the audit log over to the archive; one call at a time of each sidecar, which waits for the answer.
+        The answer comes once the lines are on the archive's disk; without one the same lines are sent again, to any replica.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HubServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +145,11 @@ def add_HubServiceServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=hitl_dot_v1_dot_hub__pb2.HubServiceReportRequest.FromString,
                     response_serializer=hitl_dot_v1_dot_hub__pb2.HubServiceReportResponse.SerializeToString,
+            ),
+            'Ship': grpc.unary_unary_rpc_method_handler(
+                    servicer.Ship,
+                    request_deserializer=hitl_dot_v1_dot_hub__pb2.ShipRequest.FromString,
+                    response_serializer=hitl_dot_v1_dot_hub__pb2.ShipResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -271,6 +289,33 @@ class HubService:
             '/hitl.v1.HubService/Report',
             hitl_dot_v1_dot_hub__pb2.HubServiceReportRequest.SerializeToString,
             hitl_dot_v1_dot_hub__pb2.HubServiceReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ship(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hitl.v1.HubService/Ship',
+            hitl_dot_v1_dot_hub__pb2.ShipRequest.SerializeToString,
+            hitl_dot_v1_dot_hub__pb2.ShipResponse.FromString,
             options,
             channel_credentials,
             insecure,
