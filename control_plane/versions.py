@@ -1,12 +1,11 @@
 """What go.mod pins, read from go.mod, so that a version stands in one place."""
 
-import platform
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from go_programs.modules import architecture, go_of, pin_of, read
+
 HOME = Path(__file__).parent
-MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +24,9 @@ class Versions:
 
 def pinned(go_mod: str | None = None) -> Versions:
     """The versions of `go_mod`'s text (our go.mod)."""
-    text = go_mod if go_mod is not None else (HOME / "go.mod").read_text()
+    text = go_mod if go_mod is not None else read(HOME)
     return Versions(
-        kubernetes=_found(r"^\s*k8s\.io/kubernetes v(\S+)", text),
-        etcd=_found(r"^\s*go\.etcd\.io/etcd/server/v3 v(\S+)", text),
-        go=_found(r"^go (\S+)", text),
+        kubernetes=pin_of("k8s.io/kubernetes", text),
+        etcd=pin_of("go.etcd.io/etcd/server/v3", text),
+        go=go_of(text),
     )
-
-
-def architecture() -> str:
-    """This machine's architecture in Go's words."""
-    machine = platform.machine().lower()
-    return MACHINES.get(machine, machine)
-
-
-def _found(pattern: str, text: str) -> str:
-    found = re.search(pattern, text, re.MULTILINE)
-    if found is None:
-        raise ValueError(f"go.mod names nothing like {pattern}; it must pin k8s.io/kubernetes, etcd/server/v3 and go")
-    return found[1]

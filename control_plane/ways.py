@@ -3,48 +3,27 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from control_plane.go import Go, WayFailed
 from control_plane.versions import HOME, Versions
+from go_programs.go import Go
+from go_programs.ways import Build, Program, Say, Way, WayFailed
 
-__all__ = ["NAMES", "Archive", "Build", "Say", "Way", "WayFailed", "ways"]
-
-Say = Callable[[str], None]
-
-PACKAGES = {
-    "etcd": "go.etcd.io/etcd/server/v3",
-    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
-    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
-}
-NAMES = tuple(PACKAGES)
+KUBERNETES = "k8s.io/kubernetes/cmd/"
 ARCHIVED = frozenset({"etcd", "kube-apiserver", "kubectl"})
+NAMES = ("etcd", "kube-apiserver", "kubectl", "kube-controller-manager")
 
 LOOK = 20.0  # seconds for a look into the archive's index: without a network we go on at once, not after minutes
 TOOL = 120.0  # seconds to build the tool that reads the archive
 DOWNLOAD = 300.0  # seconds for its 70 MB
-BUILD = 2700.0  # seconds for one program; kube-apiserver takes 134 on two cores
-
-
-class Way(Protocol):
-    """One way to get programs."""
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-
-    def fetch(self, names: Sequence[str], into: Path) -> None:
-        """Put those of `names` that this way has into `into`; raise WayFailed with the reason where it has none."""
 
 
 def ways(versions: Versions, home: Path, say: Say) -> tuple[Way, ...]:
     """The archive first, for it takes seconds; then the build."""
     go = Go(home, versions.go, say)
-    return Archive(go, versions, say), Build(go, versions, say)
+    return Archive(go, versions, say), Build(go, programs(versions), say)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +56,17 @@ class Archive:
             shutil.move(Path(place.strip()) / name, into / name)
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
-    """A build of the pinned Go modules, each verified by go.sum."""
-
-    go: Go
-    versions: Versions
-    say: Say
-    name: str = "build from Go modules"
-
-    def fetch(self, names: Sequence[str], into: Path) -> None:
-        if "kube-apiserver" in names:
-            self.say("building takes about four minutes on two cores, once; Ctrl-C stops it")
-        for number, name in enumerate(names, 1):
-            self.say(f"building {name} … {number} of {len(names)}")
-            flags = self._flags(name)
-            self.go.run(
-                "build", "-trimpath", "-ldflags", flags, "-o", str(into / name), PACKAGES[name],
-                folder=HOME, seconds=BUILD,
-            )  # fmt: skip
-
-    def _flags(self, name: str) -> str:
-        """Strip symbols; tell Kubernetes' programs their version, which an unstamped build does not know."""
-        flags = ["-s", "-w"]
-        if name != "etcd":
-            major, minor, *_ = self.versions.kubernetes.split(".")
-            stamps = {"gitVersion": f"v{self.versions.kubernetes}", "gitMajor": major, "gitMinor": minor}
-            flags += [f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamps.items()]
-        return " ".join(flags)
+def programs(versions: Versions) -> dict[str, Program]:
+    """How each is built; Kubernetes' programs are told their version."""
+    major, minor, *_ = versions.kubernetes.split(".")
+    told = {"gitVersion": f"v{versions.kubernetes}", "gitMajor": major, "gitMinor": minor}
+    stamps = {f"k8s.io/component-base/version.{key}": value for key, value in told.items()}
+    return {
+        "etcd": Program("go.etcd.io/etcd/server/v3", HOME, seconds=25),
+        "kube-apiserver": Program(f"{KUBERNETES}kube-apiserver", HOME, seconds=135, stamps=stamps),
+        "kubectl": Program(f"{KUBERNETES}kubectl", HOME, seconds=30, stamps=stamps),
+        "kube-controller-manager": Program(f"{KUBERNETES}kube-controller-manager", HOME, seconds=50, stamps=stamps),
+    }
 
 
 def _tool(command: Sequence[str], seconds: float) -> str:

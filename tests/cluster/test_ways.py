@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.go import WayFailed
 from control_plane.versions import pinned
 from control_plane.ways import NAMES, ways
+from go_programs.ways import WayFailed
 
 # Notes what it was asked for; what it "builds" is the text of $BUILT.
 GO = """#!/bin/sh
@@ -56,7 +56,7 @@ def test_the_build_says_what_it_does_and_stamps_versions(tmp_path: Path, asked: 
     """One line per program on the way; Kubernetes' programs know their version; nothing links against the machine."""
     said, had = fetched(tmp_path, 1, "etcd", "kube-apiserver")
     assert said == [
-        "building takes about four minutes on two cores, once; Ctrl-C stops it",
+        "building takes about 3 min on two cores, once; Ctrl-C stops it",
         "building etcd … 1 of 2",
         "building kube-apiserver … 2 of 2",
     ]
