@@ -126,12 +126,12 @@ def _replaced(value: Any, shipped: Shipped) -> Any:
         case DEFAULT.namespace:
             return shipped.namespace
         case str():
-            return _PATTERN.sub(lambda found: _texts(shipped)[found[0]], value)
+            return _PATTERN.sub(lambda found: texts(shipped)[found[0]], value)
     return value
 
 
 @cache
-def _texts(shipped: Shipped) -> dict[str, str]:
+def texts(shipped: Shipped) -> dict[str, str]:
     """What stands in an expression or message for a default installation, and what for this one."""
     return {
         DEFAULT.operator: shipped.operator,
@@ -152,4 +152,4 @@ def _documents(folder: str) -> Iterator[dict[str, Any]]:
 
 
 # All texts at once, so that nothing that was put in is replaced again.
-_PATTERN: Final = re.compile("|".join(map(re.escape, _texts(DEFAULT))))
+_PATTERN: Final = re.compile("|".join(map(re.escape, texts(DEFAULT))))
