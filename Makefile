@@ -24,9 +24,10 @@ demo: $(READY) ## the main job on this machine: some thirty calls, a few of them
 demo-cluster: $(READY) ## the same on a real API server: two replicas, pods with tokens, kubectl hitl, and what is killed in between
 	$(BIN)/python -m control_plane.demo
 
-# The API server's programs come first and alone, so that who builds them for minutes sees it, and a failure says why.
-test: $(READY) ## unit, tables, properties, life cycle, integration, and a real API server (built once, four minutes)
+# The programs of others come first and alone, so that who builds them for minutes sees it, and a failure says why.
+test: $(READY) ## unit, tables, properties, life cycle, integration, the chart, and a real API server (built once, about eight minutes)
 	$(BIN)/python -m control_plane.provide
+	$(BIN)/python -m charts.tools
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: $(READY) ## format, lint, types, import contracts, generated files, protos
