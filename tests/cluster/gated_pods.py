@@ -8,9 +8,8 @@ from typing import Any
 from control_plane.running import ControlPlane
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
-from hitl.kube.marks import GATED
+from hitl.kube.marks import AUDIENCE, GATED
 from hitl.kube.paths import path_of
-from hitl_operator.cluster.claims import AUDIENCE
 
 EVER = 120.0  # seconds after which a test has failed; what it waits for takes minutes only where many share a machine
 NODE = "node-1"

@@ -14,9 +14,9 @@ from cluster.token_hubs import Hub, refused, rewritten, shown
 from control_plane.running import ControlPlane
 from hitl.errors import Forbidden, StoreUnavailable, Unavailable
 from hitl.kube.api import KubeAPI
+from hitl.kube.marks import SIDECAR, STAMPED
 from hitl.kube.paths import path_of
 from hitl_operator.cluster.claims import Claims
-from hitl_operator.cluster.pods import SIDECAR, STAMPED
 from hitl_operator.cluster.reviews import Reviewed, judge
 
 EXTRA = "authentication.kubernetes.io/"

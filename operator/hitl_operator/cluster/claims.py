@@ -14,9 +14,8 @@ from typing import Any, Final
 import orjson
 
 from hitl.errors import Forbidden
+from hitl.kube.marks import AUDIENCE
 
-AUDIENCE: Final = "hitl.dev/hub"
-"""What a token must have been made for; the decision who may make one is an admission policy's (B1)."""
 HEADER: Final = "authorization"
 _LARGEST: Final = 8192  # bytes; a projected token has some 1 200
 _SCHEME: Final = "bearer "

@@ -8,23 +8,18 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from hitl.errors import HitlError, InvalidInput
 from hitl.kube.api import KubeAPI
-from hitl.kube.marks import GATED
+from hitl.kube.marks import GATED, SIDECAR, STAMPED
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
 from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.cluster.workloads import workload_of
 from hitl_operator.logs import Log
-
-STAMPED: Final = "hitl.dev/labels"
-"""Annotation of an injected pod: its labels at injection, as a JSON object (SECURITY B2)."""
-SIDECAR: Final = "hitl-sidecar"
-"""Name of the container that holds the token."""
 
 _log = Log(__name__)
 

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from hitl.errors import ApiError, Forbidden, StoreError, StoreUnavailable, Unavailable
 from hitl.kube.api import KubeAPI
+from hitl.kube.marks import AUDIENCE
 from hitl.kube.paths import path_of
-from hitl_operator.cluster.claims import AUDIENCE, Claims
+from hitl_operator.cluster.claims import Claims
 from hitl_operator.cluster.signing_keys import Signed, SigningKeys
 from hitl_operator.cluster.strangers import Strangers
 

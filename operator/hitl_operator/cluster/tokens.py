@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import Final
 
 from hitl.errors import Forbidden
-from hitl.kube.marks import GATED, INJECTION
+from hitl.kube.marks import GATED, INJECTION, SIDECAR
 from hitl.policy.calls import Agent
 from hitl.wire.identity import Identity
 from hitl_operator.cluster.claims import Claims, bearer_of, read_claims
 from hitl_operator.cluster.namespaces import Namespace, NamespaceCache
-from hitl_operator.cluster.pods import SIDECAR, Pod, PodCache
+from hitl_operator.cluster.pods import Pod, PodCache
 from hitl_operator.cluster.reviews import Reviews
 from hitl_operator.identity import Metadata
 
