@@ -157,7 +157,7 @@ def test_H2_a_tail_that_the_control_plane_knew_is_missed(busy: AHome) -> None:
     report = busy.hitl("audit", "verify", str(log), "-o", "json").document
     head = report["logs"][0]["heads"][0]
     (busy.path / "audit-heads.jsonl").write_text(
-        json.dumps({"epoch": head["epoch"], "sequence": 4, "head": head["hash"], "workload": "deploy/coder"}) + "\n"
+        json.dumps({"epoch": head["epoch"], "sequence": 4, "head": head["hash"], "podUID": "u", "whose": "a"}) + "\n"
     )
     assert busy.hitl("audit", "verify").code == 0
     log.write_bytes(b"".join(lines[:-1]))
@@ -169,11 +169,11 @@ def test_H2_a_tail_that_the_control_plane_knew_is_missed(busy: AHome) -> None:
 def test_H2_a_sidecar_whose_log_is_gone_is_missed(busy: AHome) -> None:
     """H2: an epoch that the control plane knew and no log has: exit code 1, naming whose it was."""
     (busy.path / "audit-heads.jsonl").write_text(
-        '{"epoch": "lost", "sequence": 9, "head": "ab", "workload": "deploy/coder", "pod": "coder-7"}\n'
+        '{"epoch": "lost", "sequence": 9, "head": "ab", "podUID": "u", "whose": "shop/deploy/coder/coder-7"}\n'
     )
     done = busy.hitl("audit", "verify")
     assert done.code == 1
-    assert "deploy/coder/coder-7: missing: epoch lost had 9 records, and no log here has any of them" in done.out
+    assert "shop/deploy/coder/coder-7: missing: epoch lost had 9 records, and no log here has any" in done.out
     # One log alone is not blamed for another that was not asked about.
     assert busy.hitl("audit", "verify", str(busy.path / "sidecar")).code == 0
 

@@ -426,23 +426,23 @@ async def test_H2_audit_heads_are_kept_and_one_that_goes_back_is_reported(
     """H2: the newest head of each epoch is on disk, survives a restart, and a chain that shrank is an error."""
     for sequence in (3, 7):
         await sidecar.say(audit_head=hub_pb2.AuditHead(epoch=sidecar.epoch, sequence=sequence, head=f"{sequence:064x}"))
-    await noted(hub, sidecar.epoch, 7)
+    await noted(hub, sidecar, 7)
     hub.hub.heads.flush()
     await hub.stop()
     second = await world.hub()
-    again = await world.sidecar(second, epoch=sidecar.epoch)
+    again = await world.sidecar(second, epoch=sidecar.epoch, pod=sidecar.agent.pod_uid)
     await again.sync()
     await again.say(audit_head=hub_pb2.AuditHead(epoch=sidecar.epoch, sequence=5, head="0" * 64))
     await again.say(audit_head=hub_pb2.AuditHead(epoch=sidecar.epoch, sequence=8, head="8" * 64))
-    await noted(second, sidecar.epoch, 8)
+    await noted(second, sidecar, 8)
     assert any("audit-chain-went-back" in line and "known=7" in line for line in caplog.messages)
 
 
-async def noted(hub: HubHere, epoch: str, sequence: int) -> None:
+async def noted(hub: HubHere, sidecar: Sidecar, sequence: int) -> None:
     """Returns once the hub knows this head; nothing answers on that stream."""
 
     async def look() -> int:
-        head = hub.hub.heads._newest.get(epoch)
+        head = hub.hub.heads.newest(sidecar.agent.pod_uid, sidecar.epoch)
         return head.sequence if head is not None else 0
 
     await eventually(look, lambda found: found == sequence)

@@ -94,8 +94,17 @@ def _logs(session: Session, paths: Sequence[Path], *, may_be_none: bool) -> list
 def _verified(log: Path, anchors: Sequence[Anchor]) -> Report:
     report = verify(log)
     epochs = {head.epoch for head in report.heads}
-    kept = [anchor.head for anchor in anchors if anchor.head.epoch in epochs]
+    pod = _pod_of(log)
+    kept = [each.head for each in anchors if each.head.epoch in epochs and pod in ("", each.pod_uid or pod)]
     return verify(log, kept) if kept else report
+
+
+def _pod_of(log: Path) -> str:
+    """The pod's uid, which stands beside the log of a sidecar in a home; empty where it does not."""
+    try:
+        return (log.parent / "uid").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _missing(reports: dict[str, Report], anchors: Sequence[Anchor]) -> list[ChainProblem]:
