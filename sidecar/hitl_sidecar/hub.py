@@ -55,7 +55,9 @@ class Hub:
         self.stub: Any = hub_pb2_grpc.HubServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
 
     async def renew_trust(self) -> None:
-        """Connect anew if the CA has changed: a channel goes by the one that it was opened with. For when it fails."""
+        """Connect anew if the CA has changed: a channel goes by the one that it was opened with. For when a stream of
+        it has ended, because it ends all of them.
+        """
         if self._trust is None:
             return
         try:

@@ -13,6 +13,10 @@ import grpc
 from grpc import aio
 
 from hitl.errors import InvalidInput, Unavailable
+from hitl_sidecar.ca_bundle import ca_certificates, pem_of
+
+CA_PEM: Final = "HITL_HUB_CA_PEM"
+"""Environment variable by which injection gives the hub's CA, where there is no ``--hub-ca``."""
 
 _LARGEST: Final = 16 * 1024 * 1024  # bytes of one message: a config with a few thousand rules
 _LARGEST_TOKEN: Final = 8192  # bytes; a projected ServiceAccount token has some 1 200
@@ -42,23 +46,39 @@ class HubTrust:
     """How hub and sidecar know each other over TLS.
 
     Attributes:
-        ca: PEM file that the hub's certificate must lead to; may change while the sidecar runs.
+        ca: what the hub's certificate must lead to: a PEM file, which may change while the sidecar runs, or the PEM
+            itself, as injection put it into the pod.
         token: file with the sidecar's token; read for every call, because kubelet renews it.
         name: what the hub's certificate must be for; empty: the name in its address.
+        kept: file with the bundle that the hub sent last, which counts beside `ca`; None where none is kept.
     """
 
-    ca: Path
+    ca: Path | bytes
     token: Path
     name: str = ""
+    kept: Path | None = None
 
     def read_ca(self) -> bytes:
         """Unavailable, HUB_TRUST, where it cannot be read: without it no hub is believed."""
+        return self.started_with() + pem_of(self.read_kept())
+
+    def started_with(self) -> bytes:
+        """`ca` alone. Unavailable as `read_ca`."""
+        if isinstance(self.ca, bytes):
+            return self.ca
         try:
             return self.ca.read_bytes()
         except OSError as error:
             raise Unavailable(
                 "HUB_TRUST", f"--hub-ca {self.ca}: cannot be read ({error.strerror}); mount the hub's CA certificate"
             ) from error
+
+    def read_kept(self) -> frozenset[bytes]:
+        """Certificates (DER) of `kept`; none where it is not there or cannot be gone by: `ca` stands without it."""
+        try:
+            return frozenset() if self.kept is None else ca_certificates(self.kept.read_bytes())
+        except (OSError, InvalidInput):
+            return frozenset()
 
 
 def target_of(address: str, trust: HubTrust | None) -> str:
@@ -78,7 +98,8 @@ def target_of(address: str, trust: HubTrust | None) -> str:
         return address
     if trust is None:
         raise InvalidInput(
-            f"--hub {address}: is reached over TLS only; give --hub-ca FILE and --hub-token FILE, or unix:PATH"
+            f"--hub {address}: is reached over TLS only; give --hub-ca FILE (or the PEM itself in {CA_PEM}) and "
+            "--hub-token FILE, or unix:PATH"
         )
     places = [_place(each) for each in address.split(",")]
     if len(places) == 1:
@@ -110,6 +131,12 @@ def open_channel(target: str, trust: HubTrust | None, ca: bytes = b"") -> Any:
     )
     named = (("grpc.ssl_target_name_override", trust.name),) if trust.name else ()
     return aio.secure_channel(target, credentials, options=(*_TLS, *named))
+
+
+def places_of(target: str) -> list[tuple[str, int]]:
+    """Hosts and ports of `target_of`'s answer; none of a socket."""
+    scheme, _, rest = target.partition(":")
+    return [] if scheme == "unix" else [_place(each) for each in rest.removeprefix("///").split(",")]
 
 
 class _TokenOfFile(grpc.AuthMetadataPlugin):

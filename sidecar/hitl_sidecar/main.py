@@ -29,6 +29,8 @@ from hitl_sidecar.gate import Gate
 from hitl_sidecar.hold_stream import HoldStream
 from hitl_sidecar.holding import Holding
 from hitl_sidecar.hub import Hub
+from hitl_sidecar.hub_bundle import HubBundle
+from hitl_sidecar.hub_channel import places_of
 from hitl_sidecar.judge import Judge
 from hitl_sidecar.ledger_file import LedgerFile
 from hitl_sidecar.logs import log_to
@@ -138,6 +140,7 @@ class Sidecar:
         self.programmed = Programmed(monotonic)
         self.hub = Hub(options.hub, agent, trust=options.trust)
         self._stream = HoldStream(self.hub)
+        self._bundle = HubBundle(options.trust, places_of(options.hub)) if options.trust is not None else None
         self.declared, permits, edits = DeclaredTools(), Permits(epoch), Edits()
         self._sync = Sync(
             self.hub,
@@ -146,6 +149,7 @@ class Sidecar:
             head=lambda: self.audit.head,
             on_config=self._configured,
             usage=Usage(self.metrics.checks),
+            on_trust=self._trusted,
         )
         self._recorder = Recorder(self.audit, self._sync, wall)
         judge = Judge(self.ledger, self.declared, wall, tainted=self.audit.continues)
@@ -215,6 +219,7 @@ class Sidecar:
             self.ledger.run(),
             self.server.watch_health(),
             self._probe_audit(),
+            *([self._bundle.run()] if self._bundle is not None else []),
         ]
 
     async def stop(self) -> None:
@@ -234,6 +239,10 @@ class Sidecar:
         with contextlib.suppress(Unavailable):  # the log is not writable: calls are refused, and nothing was decided
             self._recorder.config(in_force)
         self.holding.reconsider(in_force)
+
+    def _trusted(self, ca_pem: str) -> None:
+        if self._bundle is not None:
+            self._bundle.offer(ca_pem)
 
     def _can_decide(self) -> bool:
         try:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hitl import __version__
 from hitl.errors import InvalidInput
-from hitl_sidecar.hub_channel import HubTrust, target_of
+from hitl_sidecar.ca_bundle import ca_certificates
+from hitl_sidecar.hub_channel import CA_PEM, HubTrust, target_of
 
 _LABEL = re.compile(r"([^=]+)=(.*)")
 
@@ -52,7 +53,12 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--hub", required=True, metavar="ADDRESS", help="the hub: unix:PATH, HOST:PORT or IP:PORT,IP:PORT"
     )
-    parser.add_argument("--hub-ca", type=Path, metavar="FILE", help="PEM; what the hub's certificate must lead to")
+    parser.add_argument(
+        "--hub-ca",
+        type=Path,
+        metavar="FILE",
+        help=f"PEM; what the hub's certificate must lead to  [environment variable {CA_PEM}]",
+    )
     parser.add_argument(
         "--hub-token", type=Path, metavar="FILE", help="token that says who this is; read as it changes"
     )
@@ -68,9 +74,14 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
     parser.add_argument("--version", action="version", version=f"hitl {__version__}")
     found = parser.parse_args(arguments)
-    if (found.hub_ca is None) != (found.hub_token is None) or (found.hub_name and found.hub_ca is None):
-        parser.error("--hub-ca and --hub-token go together, and --hub-name goes with them")
-    trust = HubTrust(found.hub_ca.absolute(), found.hub_token.absolute(), found.hub_name) if found.hub_ca else None
+    try:
+        ca = found.hub_ca.absolute() if found.hub_ca else _given_ca()
+    except InvalidInput as error:
+        parser.error(str(error))
+    if (ca is None) != (found.hub_token is None) or (found.hub_name and ca is None):
+        parser.error(f"--hub-ca (or {CA_PEM}) and --hub-token go together, and --hub-name goes with them")
+    state = found.state.absolute()
+    trust = None if ca is None else HubTrust(ca, found.hub_token.absolute(), found.hub_name, state / "hub-ca.pem")
     try:
         hub = target_of(found.hub, trust)
     except InvalidInput as error:
@@ -79,7 +90,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         socket=found.socket.absolute(),
         hub=hub,
         trust=trust,
-        state=found.state.absolute(),
+        state=state,
         tcp=found.tcp,
         metrics_port=found.metrics_port,
         namespace=found.namespace,
@@ -89,6 +100,18 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         labels=dict(found.label),
         verbose=found.verbose,
     )
+
+
+def _given_ca() -> bytes | None:
+    """What the environment gives; None where it gives nothing. InvalidInput where that is no CA."""
+    pem = os.environ.get(CA_PEM, "").encode()
+    if not pem:
+        return None
+    try:
+        ca_certificates(pem)
+    except InvalidInput as error:
+        raise InvalidInput(f"{CA_PEM}: {error}") from error
+    return pem
 
 
 def _port(text: str) -> int:

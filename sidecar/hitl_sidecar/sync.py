@@ -47,15 +47,19 @@ class Sync:
         head: Callable[[], Head],
         on_config: Callable[[InForce], None],
         usage: Usage,
+        on_trust: Callable[[str], None] = lambda _pem: None,
         head_every: float = _HEAD_EVERY,
         usage_every: float = _USAGE_EVERY,
     ) -> None:
-        """`on_config` is called whenever another revision came into force; head and usage go up every so often."""
+        """`on_config` is called whenever another revision came into force, `on_trust` with every CA bundle that the hub
+        sends; head and usage go up every so often.
+        """
         self._hub = hub
         self._programmed = programmed
         self._epoch = epoch
         self._head = head
         self._on_config = on_config
+        self._on_trust = on_trust
         self._usage = usage
         self._head_every = head_every
         self._usage_every = usage_every
@@ -77,9 +81,9 @@ class Sync:
                 self._log_once("the hub ended the stream")
             except aio.AioRpcError as error:
                 self._log_once(words_of(error))
-                await self._hub.renew_trust()
             except TimeoutError:
                 self._log_once(f"the hub sent nothing for {_SILENT_AFTER:.0f} s")
+            await self._hub.renew_trust()
             await asyncio.sleep(backoff.wait())
 
     async def _stream(self, backoff: Backoff) -> None:
@@ -112,6 +116,8 @@ class Sync:
                 self._receive_config(message.config)
             case "heartbeat":
                 self._programmed.confirm(message.heartbeat.revision, message.heartbeat.age_seconds)
+            case "trust":
+                self._on_trust(message.trust.ca_pem)
             case None:
                 log.warning("the hub sent an empty message; hub and sidecar differ in release")
             case other:

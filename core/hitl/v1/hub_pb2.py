@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hitl.v1 import gate_pb2 as hitl_dot_v1_dot_gate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11hitl/v1/hub.proto\x12\x07hitl.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12hitl/v1/gate.proto\"\xc8\x01\n\x0bSyncRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x0e.hitl.v1.HelloH\x00\x12\x1b\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x0c.hitl.v1.AckH\x00\x12%\n\x08\x61\x63tivity\x18\x03 \x01(\x0b\x32\x11.hitl.v1.ActivityH\x00\x12(\n\naudit_head\x18\x04 \x01(\x0b\x32\x12.hitl.v1.AuditHeadH\x00\x12\x1f\n\x05usage\x18\x05 \x01(\x0b\x32\x0e.hitl.v1.UsageH\x00\x42\t\n\x07message\"K\n\x05Hello\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0f\n\x07schemas\x18\x02 \x03(\r\x12\x10\n\x08\x63ompiler\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\"9\n\x03\x41\x63k\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"4\n\x08\x41\x63tivity\x12(\n\x07records\x18\x01 \x03(\x0b\x32\x17.hitl.v1.ActivityRecord\"\x87\x01\n\x0e\x41\x63tivityRecord\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x0f.hitl.v1.Action\x12\x0c\n\x04tool\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\x12\x0f\n\x07summary\x18\x05 \x01(\t\"/\n\x05Usage\x12&\n\x08policies\x18\x01 \x03(\x0b\x32\x14.hitl.v1.PolicyUsage\"M\n\x0bPolicyUsage\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x1f\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x0f.hitl.v1.Action\x12\r\n\x05\x63\x61lls\x18\x03 \x01(\x04\":\n\tAuditHead\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0c\n\x04head\x18\x03 \x01(\t\"k\n\x0cSyncResponse\x12\'\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x15.hitl.v1.ConfigUpdateH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.hitl.v1.HeartbeatH\x00\x42\t\n\x07message\"\x9b\x01\n\x0c\x43onfigUpdate\x12\x15\n\rdocument_json\x18\x01 \x01(\x0c\x12\x10\n\x08revision\x18\x02 \x01(\t\x12#\n\x04keys\x18\x03 \x03(\x0b\x32\x15.hitl.v1.NamespaceKey\x12(\n\x08identity\x18\x04 \x01(\x0b\x32\x16.hitl.v1.AgentIdentity\x12\x13\n\x0b\x61ge_seconds\x18\x05 \x01(\r\"\'\n\x0cNamespaceKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"\xff\x01\n\rAgentIdentity\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rnamespace_uid\x18\x02 \x01(\t\x12\x13\n\x0b\x63luster_uid\x18\x03 \x01(\t\x12\x17\n\x0fservice_account\x18\x04 \x01(\t\x12\x10\n\x08workload\x18\x05 \x01(\t\x12\x10\n\x08pod_name\x18\x06 \x01(\t\x12\x0f\n\x07pod_uid\x18\x07 \x01(\t\x12\x32\n\x06labels\x18\x08 \x03(\x0b\x32\".hitl.v1.AgentIdentity.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\tHeartbeat\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x13\n\x0b\x61ge_seconds\x18\x02 \x01(\r\"\x90\x01\n\x0bHoldRequest\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12!\n\x04open\x18\x02 \x01(\x0b\x32\x11.hitl.v1.OpenHoldH\x00\x12#\n\x05watch\x18\x03 \x01(\x0b\x32\x12.hitl.v1.WatchHoldH\x00\x12!\n\x04\x64rop\x18\x04 \x01(\x0b\x32\x11.hitl.v1.DropHoldH\x00\x42\t\n\x07message\"h\n\x08OpenHold\x12\x11\n\tspec_json\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12&\n\naudit_head\x18\x03 \x01(\x0b\x32\x12.hitl.v1.AuditHead\x12\x12\n\nsupersedes\x18\x04 \x01(\x08\";\n\tWatchHold\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x0f\n\x07holding\x18\x03 \x01(\x08\"\n\n\x08\x44ropHold\"\xdc\x03\n\x0cHoldResponse\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\x0e\n\x06handle\x18\x02 \x01(\t\x12!\n\x07outcome\x18\x03 \x01(\x0e\x32\x10.hitl.v1.Outcome\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x13\n\x0breason_code\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12 \n\x07reviews\x18\x07 \x03(\x0b\x32\x0f.hitl.v1.Review\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x14\x61rguments_patch_json\x18\t \x01(\x0cH\x00\x88\x01\x01\x12\x0e\n\x06\x65\x64itor\x18\n \x01(\t\x12\x12\n\ncheckpoint\x18\x0b \x01(\t\x12(\n\x0freported_result\x18\x0c \x01(\x0e\x32\x0f.hitl.v1.Result\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nterms_json\x18\x0e \x01(\x0c\x12\x10\n\x08\x61ttached\x18\x0f \x01(\x08\x12\x0e\n\x06proofs\x18\x10 \x03(\t\x12\x13\n\x0btraceparent\x18\x11 \x01(\tB\x17\n\x15_arguments_patch_json\"\x92\x01\n\x0e\x43onsumeRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x17\n\x0foriginal_digest\x18\x05 \x01(\t\x12&\n\naudit_head\x18\x06 \x01(\x0b\x32\x12.hitl.v1.AuditHead\"\xbc\x02\n\x0f\x43onsumeResponse\x12\x31\n\x07release\x18\x01 \x01(\x0e\x32 .hitl.v1.ConsumeResponse.Release\x12!\n\x07outcome\x18\x02 \x01(\x0e\x32\x10.hitl.v1.Outcome\x12\x13\n\x0breason_code\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12 \n\x07reviews\x18\x05 \x03(\x0b\x32\x0f.hitl.v1.Review\"\x8a\x01\n\x07Release\x12\x17\n\x13RELEASE_UNSPECIFIED\x10\x00\x12\x14\n\x10RELEASE_RELEASED\x10\x01\x12\x11\n\rRELEASE_SPENT\x10\x02\x12\x11\n\rRELEASE_ENDED\x10\x03\x12\x15\n\x11RELEASE_NOT_READY\x10\x04\x12\x13\n\x0fRELEASE_REFUSED\x10\x05\"S\n\x17HubServiceCancelRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x18\n\x10\x63ondition_reason\x18\x03 \x01(\t\"=\n\x18HubServiceCancelResponse\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.hitl.v1.Outcome\"Y\n\x17HubServiceReportRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x1f\n\x06result\x18\x02 \x01(\x0e\x32\x0f.hitl.v1.Result\x12\r\n\x05\x65poch\x18\x03 \x01(\t\"\x1a\n\x18HubServiceReportResponse\"+\n\x0bShipRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\x0c\"2\n\x0cShipResponse\x12\x10\n\x08\x61rchived\x18\x01 \x01(\x08\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x32\x8f\x03\n\nHubService\x12\x37\n\x04Sync\x12\x14.hitl.v1.SyncRequest\x1a\x15.hitl.v1.SyncResponse(\x01\x30\x01\x12\x37\n\x04Hold\x12\x14.hitl.v1.HoldRequest\x1a\x15.hitl.v1.HoldResponse(\x01\x30\x01\x12<\n\x07\x43onsume\x12\x17.hitl.v1.ConsumeRequest\x1a\x18.hitl.v1.ConsumeResponse\x12M\n\x06\x43\x61ncel\x12 .hitl.v1.HubServiceCancelRequest\x1a!.hitl.v1.HubServiceCancelResponse\x12M\n\x06Report\x12 .hitl.v1.HubServiceReportRequest\x1a!.hitl.v1.HubServiceReportResponse\x12\x33\n\x04Ship\x12\x14.hitl.v1.ShipRequest\x1a\x15.hitl.v1.ShipResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11hitl/v1/hub.proto\x12\x07hitl.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12hitl/v1/gate.proto\"\xc8\x01\n\x0bSyncRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x0e.hitl.v1.HelloH\x00\x12\x1b\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x0c.hitl.v1.AckH\x00\x12%\n\x08\x61\x63tivity\x18\x03 \x01(\x0b\x32\x11.hitl.v1.ActivityH\x00\x12(\n\naudit_head\x18\x04 \x01(\x0b\x32\x12.hitl.v1.AuditHeadH\x00\x12\x1f\n\x05usage\x18\x05 \x01(\x0b\x32\x0e.hitl.v1.UsageH\x00\x42\t\n\x07message\"K\n\x05Hello\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x0f\n\x07schemas\x18\x02 \x03(\r\x12\x10\n\x08\x63ompiler\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\"9\n\x03\x41\x63k\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"4\n\x08\x41\x63tivity\x12(\n\x07records\x18\x01 \x03(\x0b\x32\x17.hitl.v1.ActivityRecord\"\x87\x01\n\x0e\x41\x63tivityRecord\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x0f.hitl.v1.Action\x12\x0c\n\x04tool\x18\x03 \x01(\t\x12\x0b\n\x03why\x18\x04 \x01(\t\x12\x0f\n\x07summary\x18\x05 \x01(\t\"/\n\x05Usage\x12&\n\x08policies\x18\x01 \x03(\x0b\x32\x14.hitl.v1.PolicyUsage\"M\n\x0bPolicyUsage\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x1f\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x0f.hitl.v1.Action\x12\r\n\x05\x63\x61lls\x18\x03 \x01(\x04\":\n\tAuditHead\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0c\n\x04head\x18\x03 \x01(\t\"\x92\x01\n\x0cSyncResponse\x12\'\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x15.hitl.v1.ConfigUpdateH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.hitl.v1.HeartbeatH\x00\x12%\n\x05trust\x18\x03 \x01(\x0b\x32\x14.hitl.v1.TrustBundleH\x00\x42\t\n\x07message\"\x1d\n\x0bTrustBundle\x12\x0e\n\x06\x63\x61_pem\x18\x01 \x01(\t\"\x9b\x01\n\x0c\x43onfigUpdate\x12\x15\n\rdocument_json\x18\x01 \x01(\x0c\x12\x10\n\x08revision\x18\x02 \x01(\t\x12#\n\x04keys\x18\x03 \x03(\x0b\x32\x15.hitl.v1.NamespaceKey\x12(\n\x08identity\x18\x04 \x01(\x0b\x32\x16.hitl.v1.AgentIdentity\x12\x13\n\x0b\x61ge_seconds\x18\x05 \x01(\r\"\'\n\x0cNamespaceKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"\xff\x01\n\rAgentIdentity\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x15\n\rnamespace_uid\x18\x02 \x01(\t\x12\x13\n\x0b\x63luster_uid\x18\x03 \x01(\t\x12\x17\n\x0fservice_account\x18\x04 \x01(\t\x12\x10\n\x08workload\x18\x05 \x01(\t\x12\x10\n\x08pod_name\x18\x06 \x01(\t\x12\x0f\n\x07pod_uid\x18\x07 \x01(\t\x12\x32\n\x06labels\x18\x08 \x03(\x0b\x32\".hitl.v1.AgentIdentity.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\tHeartbeat\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x13\n\x0b\x61ge_seconds\x18\x02 \x01(\r\"\x90\x01\n\x0bHoldRequest\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12!\n\x04open\x18\x02 \x01(\x0b\x32\x11.hitl.v1.OpenHoldH\x00\x12#\n\x05watch\x18\x03 \x01(\x0b\x32\x12.hitl.v1.WatchHoldH\x00\x12!\n\x04\x64rop\x18\x04 \x01(\x0b\x32\x11.hitl.v1.DropHoldH\x00\x42\t\n\x07message\"h\n\x08OpenHold\x12\x11\n\tspec_json\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12&\n\naudit_head\x18\x03 \x01(\x0b\x32\x12.hitl.v1.AuditHead\x12\x12\n\nsupersedes\x18\x04 \x01(\x08\";\n\tWatchHold\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x0f\n\x07holding\x18\x03 \x01(\x08\"\n\n\x08\x44ropHold\"\xdc\x03\n\x0cHoldResponse\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\x0e\n\x06handle\x18\x02 \x01(\t\x12!\n\x07outcome\x18\x03 \x01(\x0e\x32\x10.hitl.v1.Outcome\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x13\n\x0breason_code\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12 \n\x07reviews\x18\x07 \x03(\x0b\x32\x0f.hitl.v1.Review\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x14\x61rguments_patch_json\x18\t \x01(\x0cH\x00\x88\x01\x01\x12\x0e\n\x06\x65\x64itor\x18\n \x01(\t\x12\x12\n\ncheckpoint\x18\x0b \x01(\t\x12(\n\x0freported_result\x18\x0c \x01(\x0e\x32\x0f.hitl.v1.Result\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nterms_json\x18\x0e \x01(\x0c\x12\x10\n\x08\x61ttached\x18\x0f \x01(\x08\x12\x0e\n\x06proofs\x18\x10 \x03(\t\x12\x13\n\x0btraceparent\x18\x11 \x01(\tB\x17\n\x15_arguments_patch_json\"\x92\x01\n\x0e\x43onsumeRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\t\x12\x17\n\x0foriginal_digest\x18\x05 \x01(\t\x12&\n\naudit_head\x18\x06 \x01(\x0b\x32\x12.hitl.v1.AuditHead\"\xbc\x02\n\x0f\x43onsumeResponse\x12\x31\n\x07release\x18\x01 \x01(\x0e\x32 .hitl.v1.ConsumeResponse.Release\x12!\n\x07outcome\x18\x02 \x01(\x0e\x32\x10.hitl.v1.Outcome\x12\x13\n\x0breason_code\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12 \n\x07reviews\x18\x05 \x03(\x0b\x32\x0f.hitl.v1.Review\"\x8a\x01\n\x07Release\x12\x17\n\x13RELEASE_UNSPECIFIED\x10\x00\x12\x14\n\x10RELEASE_RELEASED\x10\x01\x12\x11\n\rRELEASE_SPENT\x10\x02\x12\x11\n\rRELEASE_ENDED\x10\x03\x12\x15\n\x11RELEASE_NOT_READY\x10\x04\x12\x13\n\x0fRELEASE_REFUSED\x10\x05\"S\n\x17HubServiceCancelRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x18\n\x10\x63ondition_reason\x18\x03 \x01(\t\"=\n\x18HubServiceCancelResponse\x12!\n\x07outcome\x18\x01 \x01(\x0e\x32\x10.hitl.v1.Outcome\"Y\n\x17HubServiceReportRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x1f\n\x06result\x18\x02 \x01(\x0e\x32\x0f.hitl.v1.Result\x12\r\n\x05\x65poch\x18\x03 \x01(\t\"\x1a\n\x18HubServiceReportResponse\"+\n\x0bShipRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\x0c\"2\n\x0cShipResponse\x12\x10\n\x08\x61rchived\x18\x01 \x01(\x08\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x32\x8f\x03\n\nHubService\x12\x37\n\x04Sync\x12\x14.hitl.v1.SyncRequest\x1a\x15.hitl.v1.SyncResponse(\x01\x30\x01\x12\x37\n\x04Hold\x12\x14.hitl.v1.HoldRequest\x1a\x15.hitl.v1.HoldResponse(\x01\x30\x01\x12<\n\x07\x43onsume\x12\x17.hitl.v1.ConsumeRequest\x1a\x18.hitl.v1.ConsumeResponse\x12M\n\x06\x43\x61ncel\x12 .hitl.v1.HubServiceCancelRequest\x1a!.hitl.v1.HubServiceCancelResponse\x12M\n\x06Report\x12 .hitl.v1.HubServiceReportRequest\x1a!.hitl.v1.HubServiceReportResponse\x12\x33\n\x04Ship\x12\x14.hitl.v1.ShipRequest\x1a\x15.hitl.v1.ShipResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,46 +51,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYUSAGE']._serialized_end=740
   _globals['_AUDITHEAD']._serialized_start=742
   _globals['_AUDITHEAD']._serialized_end=800
-  _globals['_SYNCRESPONSE']._serialized_start=802
-  _globals['_SYNCRESPONSE']._serialized_end=909
-  _globals['_CONFIGUPDATE']._serialized_start=912
-  _globals['_CONFIGUPDATE']._serialized_end=1067
-  _globals['_NAMESPACEKEY']._serialized_start=1069
-  _globals['_NAMESPACEKEY']._serialized_end=1108
-  _globals['_AGENTIDENTITY']._serialized_start=1111
-  _globals['_AGENTIDENTITY']._serialized_end=1366
-  _globals['_AGENTIDENTITY_LABELSENTRY']._serialized_start=1321
-  _globals['_AGENTIDENTITY_LABELSENTRY']._serialized_end=1366
-  _globals['_HEARTBEAT']._serialized_start=1368
-  _globals['_HEARTBEAT']._serialized_end=1418
-  _globals['_HOLDREQUEST']._serialized_start=1421
-  _globals['_HOLDREQUEST']._serialized_end=1565
-  _globals['_OPENHOLD']._serialized_start=1567
-  _globals['_OPENHOLD']._serialized_end=1671
-  _globals['_WATCHHOLD']._serialized_start=1673
-  _globals['_WATCHHOLD']._serialized_end=1732
-  _globals['_DROPHOLD']._serialized_start=1734
-  _globals['_DROPHOLD']._serialized_end=1744
-  _globals['_HOLDRESPONSE']._serialized_start=1747
-  _globals['_HOLDRESPONSE']._serialized_end=2223
-  _globals['_CONSUMEREQUEST']._serialized_start=2226
-  _globals['_CONSUMEREQUEST']._serialized_end=2372
-  _globals['_CONSUMERESPONSE']._serialized_start=2375
-  _globals['_CONSUMERESPONSE']._serialized_end=2691
-  _globals['_CONSUMERESPONSE_RELEASE']._serialized_start=2553
-  _globals['_CONSUMERESPONSE_RELEASE']._serialized_end=2691
-  _globals['_HUBSERVICECANCELREQUEST']._serialized_start=2693
-  _globals['_HUBSERVICECANCELREQUEST']._serialized_end=2776
-  _globals['_HUBSERVICECANCELRESPONSE']._serialized_start=2778
-  _globals['_HUBSERVICECANCELRESPONSE']._serialized_end=2839
-  _globals['_HUBSERVICEREPORTREQUEST']._serialized_start=2841
-  _globals['_HUBSERVICEREPORTREQUEST']._serialized_end=2930
-  _globals['_HUBSERVICEREPORTRESPONSE']._serialized_start=2932
-  _globals['_HUBSERVICEREPORTRESPONSE']._serialized_end=2958
-  _globals['_SHIPREQUEST']._serialized_start=2960
-  _globals['_SHIPREQUEST']._serialized_end=3003
-  _globals['_SHIPRESPONSE']._serialized_start=3005
-  _globals['_SHIPRESPONSE']._serialized_end=3055
-  _globals['_HUBSERVICE']._serialized_start=3058
-  _globals['_HUBSERVICE']._serialized_end=3457
+  _globals['_SYNCRESPONSE']._serialized_start=803
+  _globals['_SYNCRESPONSE']._serialized_end=949
+  _globals['_TRUSTBUNDLE']._serialized_start=951
+  _globals['_TRUSTBUNDLE']._serialized_end=980
+  _globals['_CONFIGUPDATE']._serialized_start=983
+  _globals['_CONFIGUPDATE']._serialized_end=1138
+  _globals['_NAMESPACEKEY']._serialized_start=1140
+  _globals['_NAMESPACEKEY']._serialized_end=1179
+  _globals['_AGENTIDENTITY']._serialized_start=1182
+  _globals['_AGENTIDENTITY']._serialized_end=1437
+  _globals['_AGENTIDENTITY_LABELSENTRY']._serialized_start=1392
+  _globals['_AGENTIDENTITY_LABELSENTRY']._serialized_end=1437
+  _globals['_HEARTBEAT']._serialized_start=1439
+  _globals['_HEARTBEAT']._serialized_end=1489
+  _globals['_HOLDREQUEST']._serialized_start=1492
+  _globals['_HOLDREQUEST']._serialized_end=1636
+  _globals['_OPENHOLD']._serialized_start=1638
+  _globals['_OPENHOLD']._serialized_end=1742
+  _globals['_WATCHHOLD']._serialized_start=1744
+  _globals['_WATCHHOLD']._serialized_end=1803
+  _globals['_DROPHOLD']._serialized_start=1805
+  _globals['_DROPHOLD']._serialized_end=1815
+  _globals['_HOLDRESPONSE']._serialized_start=1818
+  _globals['_HOLDRESPONSE']._serialized_end=2294
+  _globals['_CONSUMEREQUEST']._serialized_start=2297
+  _globals['_CONSUMEREQUEST']._serialized_end=2443
+  _globals['_CONSUMERESPONSE']._serialized_start=2446
+  _globals['_CONSUMERESPONSE']._serialized_end=2762
+  _globals['_CONSUMERESPONSE_RELEASE']._serialized_start=2624
+  _globals['_CONSUMERESPONSE_RELEASE']._serialized_end=2762
+  _globals['_HUBSERVICECANCELREQUEST']._serialized_start=2764
+  _globals['_HUBSERVICECANCELREQUEST']._serialized_end=2847
+  _globals['_HUBSERVICECANCELRESPONSE']._serialized_start=2849
+  _globals['_HUBSERVICECANCELRESPONSE']._serialized_end=2910
+  _globals['_HUBSERVICEREPORTREQUEST']._serialized_start=2912
+  _globals['_HUBSERVICEREPORTREQUEST']._serialized_end=3001
+  _globals['_HUBSERVICEREPORTRESPONSE']._serialized_start=3003
+  _globals['_HUBSERVICEREPORTRESPONSE']._serialized_end=3029
+  _globals['_SHIPREQUEST']._serialized_start=3031
+  _globals['_SHIPREQUEST']._serialized_end=3074
+  _globals['_SHIPRESPONSE']._serialized_start=3076
+  _globals['_SHIPRESPONSE']._serialized_end=3126
+  _globals['_HUBSERVICE']._serialized_start=3129
+  _globals['_HUBSERVICE']._serialized_end=3528
 # @@protoc_insertion_point(module_scope)

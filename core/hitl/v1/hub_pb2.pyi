@@ -94,12 +94,20 @@ class AuditHead(_message.Message):
     def __init__(self, epoch: _Optional[str] = ..., sequence: _Optional[int] = ..., head: _Optional[str] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
-    __slots__ = ("config", "heartbeat")
+    __slots__ = ("config", "heartbeat", "trust")
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
     config: ConfigUpdate
     heartbeat: Heartbeat
-    def __init__(self, config: _Optional[_Union[ConfigUpdate, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+    trust: TrustBundle
+    def __init__(self, config: _Optional[_Union[ConfigUpdate, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., trust: _Optional[_Union[TrustBundle, _Mapping]] = ...) -> None: ...
+
+class TrustBundle(_message.Message):
+    __slots__ = ("ca_pem",)
+    CA_PEM_FIELD_NUMBER: _ClassVar[int]
+    ca_pem: str
+    def __init__(self, ca_pem: _Optional[str] = ...) -> None: ...
 
 class ConfigUpdate(_message.Message):
     __slots__ = ("document_json", "revision", "keys", "identity", "age_seconds")
