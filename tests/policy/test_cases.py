@@ -121,8 +121,7 @@ def config_of(document: dict[str, Any]) -> Config:
         "policies": policies,
         "toolServers": servers,
     }
-    if "floor" in document:
-        compiled["floor"] = document["floor"]
+    compiled |= {key: document[key] for key in ("floor", "overrides") if key in document}
     try:
         return compile_config(compiled)
     except InvalidPolicy as error:

@@ -16,7 +16,9 @@ import rfc8785
 import hitl
 from hitl.errors import InvalidPolicy, InvalidSettings, Problem
 from hitl.policy.actions import Action
+from hitl.policy.freezes import Freeze
 from hitl.policy.parse import parse_policy, parse_tool_server
+from hitl.policy.parsing_freezes import read_freeze
 from hitl.policy.parsing_reader import TWICE, Problems, Reader
 from hitl.policy.parsing_servers import SAME_NAME
 from hitl.policy.settings import Settings, parse_settings, settings_document
@@ -33,6 +35,8 @@ FORBIDDEN: Final = "HITL112"
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}", re.ASCII)
 _MANY = 10_000
+# Freezes of one document; where more tools of a pod are frozen one by one, the hub freezes all of it.
+MOST_FREEZES: Final = 256
 _KINDS: Final = {"AgentPolicy": "AgentPolicy", "ClusterAgentPolicy": "ClusterAgentPolicy"}
 _LISTS: Final = ("policies", "toolServers")
 _FLOORS: Final = {Action.CONFIRM.word: Action.CONFIRM}
@@ -46,6 +50,7 @@ def config_document(
     policies: Iterable[Mapping[str, Any]],
     tool_servers: Iterable[Mapping[str, Any]],
     key_id: str = "",
+    freezes: Iterable[Freeze] = (),
 ) -> dict[str, Any]:
     """The document of one pod, in its canonical order.
 
@@ -57,8 +62,11 @@ def config_document(
             with ``selected: true`` those that are for it whatever labels it has by now (SECURITY B2).
         tool_servers: ``{name, uid, generation, spec}`` of the namespace.
         key_id: names the namespace key for digests.
+        freezes: those in force for the pod. A sidecar that does not know them refuses the document: the key is there
+            only where something is frozen, so that no other document has another name for it.
     """
     ordered = sorted(policies, key=_policy_order)
+    frozen = [freeze.to_json() for freeze in sorted(freezes, key=lambda each: each.order)]
     return {
         "schema": SCHEMA,
         "namespace": namespace,
@@ -68,6 +76,7 @@ def config_document(
         "settings": settings_document(settings),
         "policies": [dict(policy) for policy in ordered],
         "toolServers": [dict(server) for server in sorted(tool_servers, key=lambda server: str(server["name"]))],
+        **({"overrides": frozen} if frozen else {}),
     }
 
 
@@ -138,6 +147,7 @@ def compile_config(document: Any) -> Config:
     settings = _read_settings(reader)
     policies = _read_policies(reader, namespace)
     servers = _read_servers(reader, len(policies))
+    freezes = _read_freezes(reader)
     reader.done()
     found = list(problems.found)
     if baseline is not None and baseline != any(policy is not None and policy.is_cluster for policy in policies):
@@ -158,6 +168,7 @@ def compile_config(document: Any) -> Config:
         tool_servers={server.name: server for server in servers if server},
         settings=settings,
         floor=floor,
+        freezes=tuple(sorted(freezes, key=lambda each: each.order)),
     )
 
 
@@ -251,6 +262,22 @@ def _read_servers(reader: Reader, policies: int) -> list[ToolServer | None]:
         except InvalidPolicy as error:
             found.append(None)
             reader.problems.found += _named(error, policies + index, f"ToolServer {metadata['name']}")
+    return found
+
+
+def _read_freezes(reader: Reader) -> list[Freeze]:
+    """Each must be understood whole: a sidecar that took half of one would stop less than people think is stopped."""
+    found = []
+    for entry in reader.children("overrides", most=MOST_FREEZES):
+        entry.require("name", "namespace", "uid", "generation")
+        metadata = {
+            "name": entry.text("name", limit=253),
+            "namespace": entry.text("namespace", limit=63, form=_NAMESPACE, wants="the name of a namespace"),
+            "uid": entry.text("uid", limit=128, form=_ID, wants="a uid"),
+            "generation": entry.whole("generation", default=0, low=1, high=2**53 - 1),
+        }
+        found.append(read_freeze(entry, metadata))
+        entry.done()
     return found
 
 

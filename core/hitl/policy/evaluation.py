@@ -1,9 +1,9 @@
 """From call to verdict (DESIGN 7): pure, and the same for the same config, call, history and time (I14).
 
-Flood control binds before any policy. Then every policy that selects the pod judges the call alone, with the protected
-paths first; the strictest that binds wins, and everybody who holds the call adds his conditions. Whatever cannot be
-evaluated is a Deny of the policy that could not, and what fails outside any policy is a Deny of the whole (I2): there
-is no way from an exception to Allow.
+A freeze binds before any policy, also before one that only watches, and so does flood control. Then every policy that
+selects the pod judges the call alone, with the protected paths first; the strictest that binds wins, and everybody who
+holds the call adds his conditions. Whatever cannot be evaluated is a Deny of the policy that could not, and what fails
+outside any policy is a Deny of the whole (I2): there is no way from an exception to Allow.
 """
 
 from hitl.errors import HitlError
@@ -12,6 +12,7 @@ from hitl.policy.actions import Action
 from hitl.policy.calls import Agent, OnBehalfOf, ToolCall
 from hitl.policy.capabilities import observe
 from hitl.policy.combining import combine, refused
+from hitl.policy.freezes import frozen_advice, frozen_words
 from hitl.policy.history import History
 from hitl.policy.judging import judge
 from hitl.policy.ledger import Sightings
@@ -67,6 +68,12 @@ def evaluate(
         )
         if trace is not None:
             trace.situation = situation
+        freeze = next((each for each in config.freezes if each.covers(call.name)), None)
+        if freeze is not None:
+            words = frozen_words(freeze)
+            if trace is not None:
+                trace.freeze = words
+            return refused(situation, "FROZEN", words, frozen_advice(freeze))
         of_tool, of_pod = history.recent_calls(call.name, call.session_id, now)
         if trace is not None:
             trace.flood = (of_tool, of_pod)

@@ -55,6 +55,8 @@ def _name(situation: Situation) -> Step:
 
 
 def _flood(trace: Trace, situation: Situation) -> Step:
+    if trace.freeze:
+        return Step(2, "freeze", trace.freeze, "Deny")
     settings = situation.plan.config.settings
     of_tool, of_pod = trace.flood
     if of_pod >= settings.flood_per_pod:
@@ -187,6 +189,8 @@ def fix_for(trace: Trace, verdict: Verdict) -> str:
     if verdict.action is not Action.DENY or trace.situation is None:
         return ""
     name, decider = trace.situation.call.name, trace.decider
+    if verdict.reason_code == "FROZEN":
+        return "wait until it ends; who may lift it sooner: kubectl hitl thaw"
     if verdict.reason_code == "FLOOD":
         return "wait a minute, or raise flood in the operator's settings"
     if decider is None:

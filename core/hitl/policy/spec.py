@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 
 from hitl.policy.actions import Action
 from hitl.policy.expressions import Expression
+from hitl.policy.freezes import Freeze
 from hitl.policy.globs import Glob
 from hitl.policy.matchers import ArgumentMatchers
 from hitl.policy.settings import Settings
@@ -316,6 +317,7 @@ class Config:
         floor: the least action any verdict may take, whatever the policies say, unless it runs as Monitor or AuditOnly;
             the hub sets Confirm once an invalid update has been left standing for `invalidGrace` (SECURITY C6).
             In the document: ``"floor": "Confirm"``, absent otherwise.
+        freezes: what is stopped, the longest first. In the document: ``overrides``, absent where nothing is.
     """
 
     revision: str
@@ -327,3 +329,4 @@ class Config:
     tool_servers: Mapping[str, ToolServer] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     floor: Action | None = None
+    freezes: tuple[Freeze, ...] = ()

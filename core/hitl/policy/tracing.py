@@ -29,6 +29,7 @@ class Trace:
     Attributes:
         situation: the call with everything around it; None where evaluation ended before there was one.
         flood: (calls of the tool and session, calls of the pod) in the last minute.
+        freeze: who stopped the call and why; empty where nobody did.
         path_hits: what was found of protected paths, one line each.
         tried: rules in the order in which they were tried, by voice.
         judgements: what each voice that spoke said.
@@ -37,6 +38,7 @@ class Trace:
 
     situation: Situation | None = None
     flood: tuple[int, int] = (0, 0)
+    freeze: str = ""
     path_hits: list[str] = field(default_factory=list)
     tried: dict[Voice, list[Tried]] = field(default_factory=dict)
     judgements: list[Judgement] = field(default_factory=list)
