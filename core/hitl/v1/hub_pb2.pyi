@@ -317,17 +317,13 @@ class HubServiceReportResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ShipRequest(_message.Message):
-    __slots__ = ("epoch", "lines")
-    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("lines",)
     LINES_FIELD_NUMBER: _ClassVar[int]
-    epoch: str
     lines: bytes
-    def __init__(self, epoch: _Optional[str] = ..., lines: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, lines: _Optional[bytes] = ...) -> None: ...
 
 class ShipResponse(_message.Message):
-    __slots__ = ("archived", "sequence")
+    __slots__ = ("archived",)
     ARCHIVED_FIELD_NUMBER: _ClassVar[int]
-    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     archived: bool
-    sequence: int
-    def __init__(self, archived: _Optional[bool] = ..., sequence: _Optional[int] = ...) -> None: ...
+    def __init__(self, archived: _Optional[bool] = ...) -> None: ...
