@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from go_programs import provide as providing
@@ -24,6 +23,7 @@ class Tool:
     package: str
     seconds: int
     version_in: str
+    tags: str = ""
 
     @property
     def home(self) -> Path:
@@ -45,19 +45,23 @@ TOOLS = (
         "kubeconform", "github.com/yannh/kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", 5, "main.version"
     ),
     Tool("kube-score", "github.com/zegl/kube-score", "github.com/zegl/kube-score/cmd/kube-score", 40, "main.version"),
+    Tool(
+        "promtool", "github.com/prometheus/prometheus", "github.com/prometheus/prometheus/cmd/promtool", 100,
+        "github.com/prometheus/common/version.Version",
+        tags="remove_all_sd",  # it checks rules, and finds no targets: without the clients of a dozen clouds
+    ),
 )  # fmt: skip
 NAMES = tuple(tool.name for tool in TOOLS)
 
 
-@cache
-def kind() -> Kind:
-    """The tools together: their versions name the folder in the cache."""
-    folder = "-".join([*(tool.version for tool in TOOLS), architecture()])
-    return Kind(TITLE, NAMES, "HITL_CHART_TOOLS", "chart-tools", folder, _go())
+def _kind(tool: Tool) -> Kind:
+    """Each lies in a folder of its own, so that who moves one to another version leaves the others."""
+    version = f"{tool.name}-{tool.version}-{architecture()}"
+    return Kind(TITLE, NAMES, "HITL_CHART_TOOLS", "chart-tools", version, _go())
 
 
 def ways(home: Path, say: Say) -> tuple[Way, ...]:
-    """The build alone: the makers' archives lie at five places, and what a build verifies is in the checkout."""
+    """The build alone: the makers' archives lie at as many places, and what a build verifies is in the checkout."""
     return (Build(Go(home, _go(), say), {tool.name: _program(tool) for tool in TOOLS}, say),)
 
 
@@ -79,7 +83,8 @@ def provide(
     Raises:
         ProvisionFailed: it could not be had; the message says what was tried and what to do.
     """
-    return providing.provide(kind(), [name], ways_of, environment=environment, say=say)[name]
+    tool = next(tool for tool in TOOLS if tool.name == name)
+    return providing.provide(_kind(tool), [name], ways_of, environment=environment, say=say)[name]
 
 
 def _program(tool: Tool) -> Program:
@@ -90,7 +95,7 @@ def _program(tool: Tool) -> Program:
         minor = pin_of("k8s.io/client-go", read(tool.home)).split(".")[1]
         for place in ("helm.sh/helm/v3/pkg/lint/rules", "helm.sh/helm/v3/pkg/chartutil"):
             stamps |= {f"{place}.k8sVersionMajor": "1", f"{place}.k8sVersionMinor": minor}
-    return Program(tool.package, tool.home, tool.seconds, stamps)
+    return Program(tool.package, tool.home, tool.seconds, stamps, tool.tags)
 
 
 def _go() -> str:

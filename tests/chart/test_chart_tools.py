@@ -86,7 +86,7 @@ def test_every_tool_is_pinned_by_hash() -> None:
 @pytest.mark.parametrize("tool", TOOLS, ids=NAMES)
 def test_what_is_got_is_the_pinned_version(tool: Tool) -> None:
     """The real program, asked for its version, says the one of go.mod."""
-    ask = "-v" if tool.name == "kubeconform" else "version"
+    ask = {"kubeconform": "-v", "promtool": "--version"}.get(tool.name, "version")
     said = subprocess.run([provide(tool.name), ask], capture_output=True, text=True, timeout=60, check=True)
     assert re.search(rf"\bv?{re.escape(tool.version)}\b", said.stdout), said.stdout
 
