@@ -27,6 +27,7 @@ from hitl.policy.actions import Action
 from hitl.policy.escaping import as_plain, plain
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
+from hitl_operator.cluster.trouble import in_words
 from hitl_operator.logs import Log
 from hitl_operator.pacing import Buckets
 from hitl_operator.reminding import Reminder, time_left
@@ -146,7 +147,7 @@ class Events:
                 await self._post(said)
             except HitlError as error:
                 self._counted.labels("failed").inc()
-                _log.warning("event-not-posted", reason=said.reason, about=said.about.name, problem=error)
+                _log.warning("event-not-posted", reason=said.reason, about=said.about.name, problem=in_words(error, self._api))
 
     def say(self, said: Said) -> None:
         """Have it posted, unless that was done or there is too much of it. Never blocks."""

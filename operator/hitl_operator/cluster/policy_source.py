@@ -22,7 +22,7 @@ from hitl_operator.cluster.deciding import REST, Decider
 from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.policy_resources import Resource
 from hitl_operator.cluster.readings import LastGood
-from hitl_operator.cluster.trouble import Trouble
+from hitl_operator.cluster.trouble import Trouble, in_words
 from hitl_operator.cluster.undecided import Undecided
 from hitl_operator.cluster.written_policies import LOOK_EVERY, WrittenPolicies
 from hitl_operator.logs import Log
@@ -207,7 +207,7 @@ class PolicySource:
             try:
                 refused = await self._forget_gone() + await self._save_all()
             except StoreUnavailable as error:
-                _log.error("accepted-specs-unwritable", problem=error, meaning="tried again in a moment")
+                _log.error("accepted-specs-unwritable", problem=in_words(error, self._api), meaning="tried again in a moment")
                 self._to_keep.set()
                 await asyncio.sleep(_TRY_AGAIN)
             else:
@@ -269,7 +269,7 @@ class PolicySource:
                 try:
                     kept = await self._specs.read(resource.uid, resource)
                 except HitlError as error:
-                    _log.warning("accepted-specs-unreadable", policy=resource, problem=error)
+                    _log.warning("accepted-specs-unreadable", policy=resource, problem=in_words(error, self._api))
                     break
                 except Exception:  # noqa: BLE001
                     note_defect(self._metrics, "accepted-specs", policy=resource)
