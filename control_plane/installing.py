@@ -4,7 +4,7 @@ import json
 import secrets
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from control_plane.running import ControlPlane
@@ -66,6 +66,21 @@ def install(plane: ControlPlane) -> None:
     established = [f"crd/{crd['metadata']['name']}" for crd in shipped.crds()]
     _kubectl(plane, "wait", "--for=condition=Established", *established, f"--timeout={ACTING:.0f}s")
     applied(plane, *shipped.admission())
+    until_policies_act(plane)
+
+
+def install_backstop(plane: ControlPlane, images: Sequence[str], args: Sequence[str], authority: str) -> None:
+    """Install what keeps gated pods gated, and return when the API server acts on it.
+
+    Args:
+        plane: on which everything else is installed.
+        images: of sidecars that are ours.
+        args: their command line.
+        authority: certificates in PEM that they are given to trust, as the leader writes them.
+    """
+    settings = shipped.pod_settings(images, args)
+    settings["data"]["ca"] = authority
+    applied(plane, settings, *shipped.pods())
     until_policies_act(plane)
 
 

@@ -6,7 +6,7 @@ compares with the cluster (SECURITY C4) is exactly what these functions return.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -67,6 +67,9 @@ class Shipped:
 
 DEFAULT: Final = Shipped()
 
+POD_SETTINGS: Final = "hitl-pods"
+"""Name of the ConfigMap in the operator's namespace by which `pods` know what a sidecar of ours looks like."""
+
 # libyaml's reads our files in a tenth of the time; it is not in every build of PyYAML.
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -90,6 +93,35 @@ def crds() -> tuple[dict[str, Any], ...]:
 def admission(shipped: Shipped = DEFAULT) -> tuple[dict[str, Any], ...]:
     """The ValidatingAdmissionPolicies and their bindings, by file name; each policy stands before its binding."""
     return _fitted("admission", shipped)
+
+
+def pods(shipped: Shipped = DEFAULT) -> tuple[dict[str, Any], ...]:
+    """The policies that keep gated pods gated (SECURITY E1), with their bindings; they need `pod_settings` beside them.
+
+    No vote rests on them, so they are no part of `admission`.
+    """
+    return _fitted("pods", shipped)
+
+
+def pod_settings(images: Sequence[str], args: Sequence[str], shipped: Shipped = DEFAULT) -> dict[str, Any]:
+    """The ConfigMap that says which sidecars are ours; the leader adds the certificates that it gives them to trust.
+
+    Args:
+        images: of the sidecar: the present one, and those of pods that are still to be made from older templates.
+        args: its whole command line.
+        shipped: the installation.
+    """
+    lists = {"images": images, "args": args}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": POD_SETTINGS,
+            "namespace": shipped.namespace,
+            "labels": {"app.kubernetes.io/part-of": "hitl"},
+        },
+        "data": {key: "".join(f"{each}\n" for each in lines) for key, lines in lists.items()},
+    }
 
 
 def roles(shipped: Shipped = DEFAULT) -> tuple[dict[str, Any], ...]:
