@@ -147,7 +147,8 @@ class Events:
                 await self._post(said)
             except HitlError as error:
                 self._counted.labels("failed").inc()
-                _log.warning("event-not-posted", reason=said.reason, about=said.about.name, problem=in_words(error, self._api))
+                problem = in_words(error, self._api)
+                _log.warning("event-not-posted", reason=said.reason, about=said.about.name, problem=problem)
 
     def say(self, said: Said) -> None:
         """Have it posted, unless that was done or there is too much of it. Never blocks."""

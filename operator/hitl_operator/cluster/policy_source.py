@@ -207,7 +207,8 @@ class PolicySource:
             try:
                 refused = await self._forget_gone() + await self._save_all()
             except StoreUnavailable as error:
-                _log.error("accepted-specs-unwritable", problem=in_words(error, self._api), meaning="tried again in a moment")
+                problem = in_words(error, self._api)
+                _log.error("accepted-specs-unwritable", problem=problem, meaning="tried again in a moment")
                 self._to_keep.set()
                 await asyncio.sleep(_TRY_AGAIN)
             else:
