@@ -1,6 +1,6 @@
 # The front door. Every target sets up what it needs; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-cluster test check bench generate lock clean
+.PHONY: help setup demo demo-cluster test check bench generate lock image clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,16 +38,27 @@ check: $(READY) ## format, lint, types, import contracts, generated files, proto
 	$(BIN)/buf lint proto
 	./proto/generate --check
 	$(BIN)/python crds/generate.py --check
+	$(BIN)/python -m charts.generate --check
 
 bench: $(READY) ## the budgets of docs/benchmarks.md, as ratios side by side in one run
 	$(BIN)/python -m benchmarks
 
-generate: $(READY) ## write again what is made from protos and CRDs
+generate: $(READY) ## write again what is made from protos, CRDs and what the chart installs
 	./proto/generate
 	$(BIN)/python crds/generate.py
+	$(BIN)/python -m charts.generate
 
-lock: $(READY) ## write requirements/dev.txt again from pyproject.toml
-	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-options --no-header --extra sidecar --extra operator --extra cli --output-file requirements/dev.txt pyproject.toml requirements/dev.in
+LOCK := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-options --no-header
+
+# The images get of it what their program needs, in the same versions.
+lock: $(READY) ## write requirements/*.txt again from pyproject.toml
+	$(LOCK) --extra sidecar --extra operator --extra cli --output-file requirements/dev.txt pyproject.toml requirements/dev.in
+	$(LOCK) --constraint requirements/dev.txt --extra sidecar --output-file requirements/sidecar.txt pyproject.toml
+	$(LOCK) --constraint requirements/dev.txt --extra operator --output-file requirements/operator.txt pyproject.toml
+	$(LOCK) --constraint requirements/dev.txt --output-file requirements/build.txt requirements/build.in
+
+image: $(READY) ## images of sidecar and operator: by Docker, or without an engine as archives under dist/images
+	$(BIN)/python -m images
 
 clean: ## remove .venv and caches of this checkout
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
