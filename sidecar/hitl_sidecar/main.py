@@ -70,15 +70,16 @@ async def serve(options: Options) -> int:
     """Bring everything up, serve, take everything down. HitlError: why it cannot serve."""
     traces = open_traces("hitl-sidecar", os.environ)
     sidecar = Sidecar(options, traces=traces)
-    path = SocketPath(options.socket)
-    metrics = MetricsServer(sidecar.metrics)
+    path = SocketPath(options.socket, options.socket_mode)
+    metrics = MetricsServer(sidecar.metrics, sidecar.unready)
     stopped = _stop_signals()
     sidecar.server.bind(path)
     try:
         if options.tcp is not None:
             log.info("listening on 127.0.0.1:%d too", sidecar.server.bind_tcp(options.tcp))
         if options.metrics_port is not None:
-            log.info("metrics: http://127.0.0.1:%d/metrics", await metrics.start(options.metrics_port))
+            port = await metrics.start(options.metrics_port, options.metrics_host)
+            log.info("metrics: http://%s:%d/metrics", options.metrics_host, port)
         await sidecar.server.start()
         log.info("listening on %s", options.socket)
         tasks = [asyncio.create_task(step) for step in sidecar.runs()]
@@ -244,12 +245,16 @@ class Sidecar:
         if self._bundle is not None:
             self._bundle.offer(ca_pem)
 
-    def _can_decide(self) -> bool:
+    def unready(self) -> str:
+        """Why calls cannot be decided by policy now; empty where they can."""
         try:
             self.programmed.current()
-        except Unavailable:
-            return False
-        return not self.audit.error
+        except Unavailable as error:
+            return str(error)
+        return f"the audit log cannot be written ({self.audit.error})" if self.audit.error else ""
+
+    def _can_decide(self) -> bool:
+        return not self.unready()
 
     async def _probe_audit(self) -> None:
         while True:

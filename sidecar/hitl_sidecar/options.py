@@ -5,12 +5,14 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from hitl import __version__
 from hitl.errors import InvalidInput
 from hitl_sidecar.ca_bundle import ca_certificates
 from hitl_sidecar.hub_channel import CA_PEM, HubTrust, target_of
+from hitl_sidecar.metrics_server import ANYWHERE
 
 _LABEL = re.compile(r"([^=]+)=(.*)")
 
@@ -25,7 +27,9 @@ class Options:
         trust: how hub and sidecar know each other; None where the hub is a socket of this account.
         state: folder of audit log and ledger; outlives the process, not the pod.
         tcp: loopback address to listen on too, or None.
-        metrics_port: loopback port of ``/metrics``, or None.
+        socket_mode: who may connect, of those who reach the socket's folder.
+        metrics_port: port of ``/metrics`` and ``/readyz``, or None.
+        metrics_host: address on which they are served.
         namespace, workload, service_account, pod_name, labels: what a standalone sidecar says that it is.
     """
 
@@ -34,7 +38,9 @@ class Options:
     state: Path
     trust: HubTrust | None = None
     tcp: str | None = None
+    socket_mode: int = 0o600
     metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
     namespace: str = "default"
     workload: str = "local"
     service_account: str = "default"
@@ -51,6 +57,12 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--socket", required=True, type=Path, metavar="PATH", help="Unix socket for the agent")
     parser.add_argument(
+        "--socket-mode",
+        default="0600",
+        choices=["0600", "0660", "0666"],
+        help="who may connect: this account, its group too, or whoever reaches the folder  [%(default)s]",
+    )
+    parser.add_argument(
         "--hub", required=True, metavar="ADDRESS", help="the hub: unix:PATH, HOST:PORT or IP:PORT,IP:PORT"
     )
     parser.add_argument(
@@ -65,7 +77,14 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--hub-name", default="", metavar="NAME", help="of the hub's certificate  [its address]")
     parser.add_argument("--state", required=True, type=Path, metavar="DIR", help="folder for audit log and ledger")
     parser.add_argument("--tcp", metavar="127.0.0.1:PORT", help="listen on this loopback address too")
-    parser.add_argument("--metrics-port", type=_port, metavar="N", help="serve /metrics on this loopback port")
+    parser.add_argument("--metrics-port", type=_port, metavar="N", help="serve /metrics and /readyz on this port")
+    parser.add_argument(
+        "--metrics-host",
+        default="127.0.0.1",
+        type=_host,
+        metavar="ADDRESS",
+        help=f"on this IP address, {ANYWHERE} for all  [%(default)s]",
+    )
     parser.add_argument("--namespace", default="default", metavar="NAME", help="namespace of the agent  [default]")
     parser.add_argument("--workload", default="local", metavar="NAME", help="e.g. deploy/support  [local]")
     parser.add_argument("--service-account", default="default", metavar="NAME", help="of the agent  [default]")
@@ -92,7 +111,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         trust=trust,
         state=state,
         tcp=found.tcp,
+        socket_mode=int(found.socket_mode, 8),
         metrics_port=found.metrics_port,
+        metrics_host=found.metrics_host,
         namespace=found.namespace,
         workload=found.workload,
         service_account=found.service_account,
@@ -119,6 +140,13 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise ValueError(text)
     return port
+
+
+def _host(text: str) -> str:
+    try:
+        return text if text == ANYWHERE else str(ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address; write e.g. 127.0.0.1, or * for all") from None
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -12,20 +12,28 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from hitl.errors import Unavailable
 
 _LONGEST = 107  # bytes of sun_path without its closing zero
-_UMASK = 0o177  # mode 0600: the containers that share a socket's folder are one principal and one account
+_OWN_ACCOUNT: Final = 0o600  # who shares the socket's folder has the same account, unless it is said otherwise
 _LOOK_EVERY = 1.0  # seconds between two looks at the inode
 _PEER = struct.Struct("iII")  # pid, uid, gid of SO_PEERCRED
 
 
 class SocketPath:
-    """A path that this process serves at. `claim` it, bind inside `binding`, then await `lost`."""
+    """A path that this process serves at. `claim` it, bind inside `binding`, then await `lost`.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the socket.
+        mode: who may connect, of those who reach its folder. In a pod that is every container which mounts it, under
+            whatever user; none of them can write into the folder (SECURITY E2).
+    """
+
+    def __init__(self, path: Path, mode: int = _OWN_ACCOUNT) -> None:
         self.path = path
+        self._umask = 0o777 & ~mode
         self._inode: tuple[int, int] | None = None
 
     def claim(self) -> None:
@@ -57,13 +65,13 @@ class SocketPath:
 
     @contextmanager
     def binding(self) -> Iterator[str]:
-        """Yield the gRPC address; what is bound inside has mode 0600 from its first moment. No chmod follows: a path
+        """Yield the gRPC address; what is bound inside has its mode from its first moment. No chmod follows: a path
         can be swapped between bind and chmod.
 
         Raises:
             Unavailable: SOCKET_TAKEN where afterwards somebody else answers on the path.
         """
-        before = os.umask(_UMASK)
+        before = os.umask(self._umask)
         try:
             yield f"unix:{self.path}"
         finally:

@@ -43,7 +43,7 @@ class Running:
         self.options = options
         self.jumped = 0.0
         self.sidecar = Sidecar(options, monotonic=lambda: time.monotonic() + self.jumped)
-        self.path = SocketPath(options.socket)
+        self.path = SocketPath(options.socket, options.socket_mode)
         self._tasks: list[asyncio.Task[None]] = []
         self.channel: Any = None
         self._is_over = False
