@@ -30,6 +30,11 @@ class HubMetrics:
         self.refused_opens = self._counter("holds_refused_total", "Holds that were not opened.", "reason")
         self.review_latency = self._histogram("review_latency_seconds", "From opening to a person's decision.", "tier")
         self.decisions = self._counter("decisions_total", "People's decisions that count.", "decision", "tier")
+        self.breakglass = self._counter(
+            "breakglass_total",
+            "Overrides that count: one person's word in the place of all whom a request asks.",
+            "tier",
+        )
         self.rejected = self._counter(
             "decisions_rejected_total", "Decisions that do not count: forged, replayed, stale, not allowed.", "reason"
         )
@@ -58,6 +63,7 @@ class HubMetrics:
         self.activity = self._counter("activity_records_total", "Calls that ran or were refused unasked.", "action")
         for tier in _TIERS:
             self.in_progress.labels(tier)
+            self.breakglass.labels(tier)  # there from the start: the first one is an increase, too
             for outcome in _OUTCOMES:
                 self.holds.labels(tier, outcome)
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from hitl.approvals.conditions import CancelReason, outcome
 from hitl.approvals.opening import Refuse
-from hitl.approvals.requests import ApprovalRequest, RequestSpec, State
+from hitl.approvals.requests import ApprovalRequest, DecisionKind, RequestSpec, State
 from hitl.tracing import Traces
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
@@ -185,6 +185,9 @@ def _record_judgement(metrics: HubMetrics, request: ApprovalRequest, judgement: 
     if entry.note or decision is None:
         return
     metrics.decisions.labels(decision.decision.value.lower(), tier).inc()
+    if decision.decision is DecisionKind.OVERRIDDEN:
+        metrics.breakglass.labels(tier).inc()
+        _log.warning("overridden", handle=request.handle, reviewer=entry.reviewer, reason=decision.reason)
     if decision.time is not None:
         metrics.observe(
             metrics.review_latency.labels(tier),

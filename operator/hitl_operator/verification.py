@@ -13,11 +13,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from hitl.approvals.requests import ApprovalRequest, Decision, Note, Proof, Verified
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Note, Proof, Verified
 from hitl.approvals.requirements import fold
 from hitl.approvals.signing import fresh, signed_note, signed_text
 from hitl.approvals.votes import unverified
-from hitl.stores.people import Person, verify
+from hitl.stores.people import OVERRIDE, Person, verify
 from hitl_operator.identity import is_system_name
 
 
@@ -34,6 +34,9 @@ class Cause(StrEnum):
     BARRED = "barred"
     TWICE = "twice"
     EDIT = "edit"
+    OVERRIDE = "override"
+    NO_FACTOR = "no_factor"
+    NO_RIGHT = "no_right"
     UNREADABLE = "unreadable"
 
 
@@ -87,6 +90,7 @@ class SignatureVerifier:
             proof=decision.proof,
             stored=decision.time,
             groups=decision.groups,
+            needs=OVERRIDE if decision.decision is DecisionKind.OVERRIDDEN else "",
         )
 
     async def judge_note(self, request: ApprovalRequest, note: Note) -> Judgement | None:
@@ -112,6 +116,7 @@ class SignatureVerifier:
         stored: datetime | None,
         groups: tuple[str, ...] = (),
         note: int = 0,
+        needs: str = "",
     ) -> Judgement | None:
         def refused(cause: Cause, why: str) -> Judgement:
             return Judgement(Verified(reviewer, refused=why, note=note), cause)
@@ -141,6 +146,8 @@ class SignatureVerifier:
         foreign = sorted(set(groups) - set(person.groups))
         if foreign:
             return refused(Cause.GROUPS, f"{reviewer} is not in {', '.join(foreign)}")
+        if needs and needs not in person.may:
+            return refused(Cause.NO_RIGHT, f"{reviewer} may not {needs}: reviewers.yaml has no may: [{needs}] for them")
         return Judgement(Verified(reviewer, groups=groups or person.groups, note=note))
 
 

@@ -13,6 +13,7 @@ from hitl.policy.escaping import as_plain
 from hitl.policy.redaction import Preview
 from hitl.policy.verdicts import Verdict
 from hitl.v1 import hub_pb2
+from hitl.wire.requests import is_overridden
 from hitl.wire.verdicts import action_to_proto
 from hitl_sidecar.asked import Judged
 from hitl_sidecar.audit_log import AuditLog
@@ -125,9 +126,19 @@ class Recorder:
         waited = self._waited(state)
         if state.reviews:
             fields["reviewer"] = ", ".join(review.reviewer for review in state.reviews)
-            fields["human_decision"] = {"approved": decision == "Approved", "response_time_ms": waited}
+            fields["human_decision"] = {
+                "approved": decision == "Approved",
+                "response_time_ms": waited,
+                **({"override": True} if decision == "Approved" and is_overridden(state.reviews) else {}),
+            }
             fields["reviews"] = [
-                {"reviewer": r.reviewer, "approved": r.approved, "reason": as_plain(r.reason), "category": r.category}
+                {
+                    "reviewer": r.reviewer,
+                    "approved": r.approved,
+                    "reason": as_plain(r.reason),
+                    "category": r.category,
+                    **({"override": True} if r.overridden else {}),
+                }
                 for r in state.reviews
             ]
         if state.proofs:

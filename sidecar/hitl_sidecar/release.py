@@ -17,7 +17,7 @@ from hitl.errors import HitlError, Unavailable
 from hitl.policy.calls import ToolCall
 from hitl.policy.verdicts import Verdict
 from hitl.v1 import gate_pb2, hub_pb2
-from hitl.wire.requests import terms_from_json
+from hitl.wire.requests import is_overridden, terms_from_json
 from hitl.wire.verdicts import verdict_to_proto
 from hitl_sidecar import answers, asking
 from hitl_sidecar.asked import Edited, Edits, Judged, call_of, request_of
@@ -228,7 +228,7 @@ class Releaser:
         await self._audit.durable()
         self._judge.allowed(agreed.in_force, call)
         change = Edit(state.editor, patch_of(state)) if digest != hold.digest else None
-        said = messages.allowed(hold.handle.partition("/")[2], change)
+        said = messages.allowed(hold.handle.partition("/")[2], change, overridden=is_overridden(state.reviews))
         response = answers.of(said, handle=hold.handle)
         response.permit = self._permits.give(f"{call.server}/{call.tool}", hold.handle)
         response.reviews.extend(state.reviews)

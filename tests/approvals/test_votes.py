@@ -141,7 +141,6 @@ def test_a_reason_is_asked_where_the_policy_asks_it(
 @pytest.mark.parametrize(
     ("kind", "decision", "words"),
     [
-        (Kind.TOOL_CALL, a_decision("ana", DecisionKind.OVERRIDDEN), "takes no override"),
         (Kind.TOOL_CALL, a_decision("ana", DENIED, arguments_patch={"amount": 1}), "a denial carries no edit"),
         (Kind.TOOL_CALL, a_decision("ana", arguments_patch={"amount": 15000}), "changes nothing"),
         (Kind.TOOL_CALL, a_decision("ana", category=Category.OTHER), "says why a call was denied"),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Note, NoteType, Proof, RequestStatus
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, Note, NoteType, Proof, RequestStatus
 from hitl.kube.shipped import Shipped
 from hitl.policy.escaping import plain
 from hitl_operator.cluster.enforced import EnforcedVerifier
@@ -27,7 +27,7 @@ class Gap:
 
 
 def a_request(**spec: object) -> ApprovalRequest:
-    return ApprovalRequest("shop", "refund-1", "uid-1", "7", AT, a_spec(on_behalf_of="", **spec))
+    return ApprovalRequest("shop", "refund-1", "uid-1", "7", AT, a_spec(**{"on_behalf_of": "", **spec}))
 
 
 def a_vote(request: ApprovalRequest, reviewer: str = "ana@example.com", **changes: object) -> Decision:
@@ -37,6 +37,11 @@ def a_vote(request: ApprovalRequest, reviewer: str = "ana@example.com", **change
 
 def oidc(*factors: str) -> Proof:
     return Proof("oidc", factors=factors, time=AT)
+
+
+def an_override(request: ApprovalRequest, **changes: object) -> Decision:
+    vote = a_vote(request, decision=DecisionKind.OVERRIDDEN, reason="INC-88", proof=oidc("otp"))
+    return replace(vote, **changes)
 
 
 Wrong = Callable[[ApprovalRequest], Decision]
@@ -52,7 +57,18 @@ REFUSED: dict[str, tuple[dict[str, object], Wrong, str]] = {
     "for another request": ({}, lambda r: a_vote(r, request_uid="uid-0"), "other_request"),
     "for another call": ({}, lambda r: a_vote(r, digest="ab" * 32), "other_request"),
     "by who changed the call": ({"excluded": ("Ana@Example.com",)}, a_vote, "barred"),
-    "an override": ({}, lambda r: a_vote(r, decision=DecisionKind.OVERRIDDEN), "barred"),
+    "an override without a reason": ({}, lambda r: an_override(r, reason=" "), "override"),
+    "an override of another call": ({}, lambda r: an_override(r, arguments_patch={"amount": 1}), "override"),
+    "an override of a question": ({"kind": Kind.QUESTION}, an_override, "override"),
+    "an override that shows nothing": ({}, lambda r: an_override(r, proof=None), "no_factor"),
+    "an override that shows a password": ({}, lambda r: an_override(r, proof=oidc("pwd")), "no_factor"),
+    "an override with a home's signature": (
+        {},
+        lambda r: an_override(r, proof=Proof("ed25519", "c2ln", time=AT)),
+        "no_factor",
+    ),
+    "an override by whom the agent acts for": ({"on_behalf_of": "ANA@example.com"}, an_override, "barred"),
+    "an override by who changed the call": ({"excluded": ("ana@example.com",)}, an_override, "barred"),
     "an edit of what was not shown": ({}, lambda r: a_vote(r, arguments_patch={"iban": "DE0"}), "edit"),
 }
 
@@ -68,6 +84,15 @@ async def test_I3_I4_a_vote_that_should_not_be_there_does_not_count(case: str) -
     assert judged is not None
     assert judged.cause == cause
     assert judged.entry.refused
+
+
+async def test_D4_an_override_counts_with_the_factor_that_it_shows() -> None:
+    """D4: the API server has asked for the verb; the word on it names the second factor, which counting asks for."""
+    request = a_request(tier="multi-factor")
+    judged = await EnforcedVerifier(Alone(), SHIPPED).judge_decision(request, an_override(request))
+    assert judged is not None
+    assert judged.cause is None
+    assert judged.entry.second_factor == "oidc:otp"
 
 
 @pytest.mark.parametrize(("verified", "tier", "counts"), [(True, "confirm", True), (False, "confirm", False)])

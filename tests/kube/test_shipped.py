@@ -132,4 +132,9 @@ def test_roles_give_no_more_than_their_names_say() -> None:
     assert {verb for where, verb in writing if where == "approvalrequests/status"} == {"patch"}
     assert ("approvalrequests/multi-factor", "approve") in rights("hitl-senior-reviewer")
     assert [name for name in named if ("agentpolicies", "relax") in rights(name)] == ["hitl-policy-relaxer"]
-    assert not [name for name in named if {("approvalrequests/confirm", "override")} & rights(name)]
+    overrides = {("approvalrequests/confirm", "override"), ("approvalrequests/multi-factor", "override")}
+    assert [name for name in named if overrides & rights(name)] == ["hitl-breakglass"]
+    assert {right for right in rights("hitl-breakglass") if right[1] not in reading} == overrides | {
+        ("approvalrequests/status", "patch")
+    }
+    assert not any("aggregationRule" in each or "aggregate" in str(each["metadata"]) for each in named.values())

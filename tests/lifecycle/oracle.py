@@ -42,7 +42,7 @@ def broken_history(old: ApprovalRequest, new: ApprovalRequest) -> str:
 
 
 def unfounded_approval(request: ApprovalRequest) -> str:
-    """Approved means: in time, nobody verified said no, and enough people for one and the same call."""
+    """Approved means: in time, nobody verified said no, and enough people for one call, or an override."""
     approved = next((each for each in request.status.conditions if each.type == "Approved"), None)
     if approved is None:
         return ""
@@ -53,7 +53,10 @@ def unfounded_approval(request: ApprovalRequest) -> str:
     votes = [each for each in status.decisions if each.reviewer in verified and each.reviewer not in spec.excluded]
     if any(each.decision is DecisionKind.DENIED for each in votes):
         return "approved over a denial"
+    if any(each.decision is DecisionKind.OVERRIDDEN and each.reason and each.proof is not None for each in votes):
+        return ""
     places = sum(each.approvals for each in spec.requirements) or 1
+    votes = [each for each in votes if each.decision is DecisionKind.APPROVED]
     plain = [each for each in votes if each.arguments_patch is None]
     edited = [each for each in votes if each.arguments_patch is not None]
     if len(plain) < places and not (edited and places == 1):
@@ -65,11 +68,11 @@ def wrong_digest(request: ApprovalRequest, digest: str, arguments: dict[str, obj
     """I7: what ran is what people approved: the call as asked, or as one approving person changed it."""
     if request.status.consumed_digest != digest:
         return "what ran is not what is recorded"
-    verified = {each.reviewer for each in request.status.verified}
+    verified = {each.reviewer for each in request.status.verified if not each.refused}
     approvals = [
         each
         for each in request.status.decisions
-        if each.decision is DecisionKind.APPROVED and each.reviewer in verified
+        if each.decision is not DecisionKind.DENIED and each.reviewer in verified
     ]
     fits = set()
     if any(each.arguments_patch is None for each in approvals):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hitl.approvals import settle as real
-from hitl.approvals.requests import CallShown, Kind, RequestSpec, Verified
+from hitl.approvals.requests import CallShown, Kind, Proof, RequestSpec, Verified
 from hitl.approvals.tightening import compare
 from hitl.policy.actions import Action
 from hitl.policy.verdicts import ApprovalTerms, Requirement, Verdict
@@ -19,6 +19,7 @@ NAMESPACE = "shop"
 ARGUMENTS: Mapping[str, Any] = {"amount": 15000, "currency": "eur"}
 PATCH: Mapping[str, Any] = {"amount": 12000}
 VOTES = ("approve", "deny", "edit")
+FACTOR = Proof("oidc", factors=("hwk",), time=BEGIN)
 LIE: Mapping[str, Any] = {"amount": 99999, "currency": "eur"}
 
 
@@ -52,7 +53,8 @@ class Scenario:
         policies: verdicts on the call, each stricter than the one before; the policy may only change forwards, to any
             later one, at any time.
         people: reviewers and what the hub would verify of each.
-        acts: what each reviewer may do, once for each request: approve, deny, edit; and, as a note, extend or escalate.
+        acts: what each reviewer may do, once for each request: approve, deny, edit, override; and, as a note, extend or
+            escalate.
         instants: seconds after the beginning between which the clock steps; the last one is after every deadline.
         hubs: each with a sidecar that holds the same call.
         crashes: how often anybody may die between two steps; he comes back and knows nothing.

@@ -40,11 +40,16 @@ from hitl.errors import AlreadyExists, Conflict, HitlError, NoLongerPending, Ref
 from hitl.policy.actions import Action
 from hitl.policy.settings import Settings
 from lifecycle.memory import MemoryStore, Shelf
-from lifecycle.scenario import ARGUMENTS, LIE, NAMESPACE, PATCH, Code, Scenario, digest_of
+from lifecycle.scenario import ARGUMENTS, FACTOR, LIE, NAMESPACE, PATCH, Code, Scenario, digest_of
 
 T = TypeVar("T")
 NOTHING, LOST = -1, -2
-_KINDS = {"approve": DecisionKind.APPROVED, "edit": DecisionKind.APPROVED, "deny": DecisionKind.DENIED}
+_KINDS = {
+    "approve": DecisionKind.APPROVED,
+    "edit": DecisionKind.APPROVED,
+    "deny": DecisionKind.DENIED,
+    "override": DecisionKind.OVERRIDDEN,
+}
 _NOTES = {"extend": NoteType.EXTEND, "escalate": NoteType.ESCALATE}
 
 
@@ -184,7 +189,8 @@ class Stage:
             doing = store.note(NAMESPACE, request.name, Note(person, 1, request.uid, _NOTES[act], minutes))
         else:
             patch = PATCH if act == "edit" else None
-            decision = Decision(person, _KINDS[act], request.spec.digest, request.uid, arguments_patch=patch)
+            shown = {"reason": "INC-88", "proof": FACTOR} if act == "override" else {}
+            decision = Decision(person, _KINDS[act], request.spec.digest, request.uid, arguments_patch=patch, **shown)
             doing = store.decide(NAMESPACE, request.name, decision)
         try:
             now(doing)

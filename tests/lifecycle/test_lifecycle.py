@@ -12,7 +12,7 @@ import pytest
 
 from hitl.approvals import edits, settle, timeline
 from hitl.approvals.conditions import CancelReason, with_outcome
-from hitl.approvals.requests import ApprovalRequest, RequestStatus, State, Verified
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, RequestStatus, State, Verified
 from hitl.approvals.tightening import Change
 from hitl.policy.verdicts import EscalationStep, OnTimeout, Requirement
 from lifecycle.explorer import explore
@@ -62,6 +62,14 @@ IDENTICAL = Scenario(
     by_call_id=False,
     liars=(),
 )
+# Bo may not override: the hub refuses his word, whatever he wrote.
+BREAK_GLASS = Scenario(
+    "somebody overrides a request for two people, somebody without the right tries to, and the policy tightens",
+    policies=(asks(TWO_PEOPLE), DENIES),
+    people=(Verified("ana", second_factor="oidc:hwk"), Verified("bo", refused="may not override")),
+    acts={"ana": ("override", "deny"), "bo": ("override",)},
+    instants=(0, 900),
+)
 # What agents must have been told somewhere in each story: an exploration that misses one did not get there.
 STORIES = [
     (EVERYTHING, {"ran", "Spent", "PERMIT_SPENT", "Denied", "Expired", "Refused", "DENIED, TIGHTENED", "EDITED"}),
@@ -69,6 +77,7 @@ STORIES = [
     (TWO_NEEDED, {"ran", "Spent", "Denied", "Expired", "EDITED"}),
     (TIME, {"ran", "Expired"}),
     (IDENTICAL, {"ran", "Expired"}),
+    (BREAK_GLASS, {"ran", "Spent", "PERMIT_SPENT", "Denied", "Expired", "Refused", "DENIED, TIGHTENED"}),
 ]
 
 
@@ -101,6 +110,10 @@ def expires_late(request: ApprovalRequest, now: datetime) -> timeline.InForce:
 def counts_every_edit(request: ApprovalRequest, requirements: Any) -> edits.Tally:
     found = edits.tally(request, requirements)
     return edits.Tally(met=True) if found.superseded_by else found
+
+
+def takes_every_override(request: ApprovalRequest) -> tuple[Decision, ...]:
+    return tuple(each for each in request.status.decisions if each.decision is DecisionKind.OVERRIDDEN)
 
 
 def cancels_whatever(
@@ -142,6 +155,19 @@ BUGS = [
         "I1",
         inside=("hitl.approvals.settle.tally", counts_every_edit),
         scenario=TWO_NEEDED,
+    ),
+    Bug(
+        "an override counts whoever it is from",
+        "I1",
+        inside=("hitl.approvals.edits.overrides", takes_every_override),
+        scenario=BREAK_GLASS,
+    ),
+    Bug(
+        "an override releases what the policy forbids by now",
+        "I8",
+        Code(compare=lambda *_: Change.SAME),
+        scenario=replace(BREAK_GLASS, acts={"ana": ("override",)}),
+        last="releases",
     ),
     Bug("the sidecar does not evaluate again", "I8", Code(compare=lambda *_: Change.SAME), last="releases"),
     Bug("the hub does not ask which config judged", "I8", Code(checks_revision=False), last="releases"),

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from hitl.stores.people import add_reviewer, read_reviewers
+from hitl.stores.people import RIGHTS, add_reviewer, read_reviewers
 from hitl_cli.exits import Exit
 from hitl_cli.lines import Column
 from hitl_cli.options import home_option, output_option, pass_session
@@ -22,13 +22,20 @@ def command() -> None:
 @click.option(
     "--group", "groups", metavar="GROUP", multiple=True, help="A group the person votes for; may be repeated."
 )
+@click.option(
+    "--may",
+    metavar="RIGHT",
+    multiple=True,
+    type=click.Choice(RIGHTS),
+    help="Beside approving and denying: override, for hitl breakglass.",
+)
 @home_option
 @pass_session
-def add(session: Session, name: str, groups: tuple[str, ...]) -> Exit:
+def add(session: Session, name: str, groups: tuple[str, ...], may: tuple[str, ...]) -> Exit:
     """Add NAME to reviewers.yaml and write their private key into the home (mode 0600)."""
     home = session.home
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    add_reviewer(home.path, name, groups)
+    add_reviewer(home.path, name, groups, may)
     session.screen.data(f"reviewer/{name} added")
     session.screen.talk(
         f"  key in {home.people / name}.key; whoever can read it can decide as {name}",
@@ -51,7 +58,10 @@ def list_(session: Session) -> Exit:
             screen.data(*(f"reviewer/{name}" for name in people))
         case Output.JSON | Output.YAML:
             screen.document(
-                [{"name": p.name, "groups": list(p.groups), "keyInHome": p.name in here} for p in people.values()]
+                [
+                    {"name": p.name, "groups": list(p.groups), "may": list(p.may), "keyInHome": p.name in here}
+                    for p in people.values()
+                ]
             )
         case _:
             if people:

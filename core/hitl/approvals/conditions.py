@@ -35,8 +35,10 @@ class ExpiryReason(StrEnum):
     RELEASE_WINDOW = "ReleaseWindow"
 
 
-# Reasons of the outcomes that have only one.
+# Reasons of the other outcomes.
 REQUIREMENTS_MET = "RequirementsMet"
+# Approved against the requirements, by one person (break-glass).
+OVERRIDDEN = "Overridden"
 DENIED_BY_REVIEWER = "DeniedByReviewer"
 RELEASED = "Released"
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import rfc8785
 
+from hitl.approvals.overriding import overrides
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, Note, RequestSpec
 from hitl.approvals.requirements import Approver, alternatives, approvers, barred, fill, requirements_of
 from hitl.errors import InvalidCall, InvalidDecision
@@ -33,7 +34,8 @@ class Tally:
     """What the approvals come to, taken in the order in which they were stored.
 
     Attributes:
-        met: enough people approved one and the same call.
+        met: enough people approved one and the same call, or one overrode.
+        override: with `met`: the one word that decided against the requirements; it is about the call as asked.
         edit: with `met`: the change that this call carries; None: as asked.
         superseded_by: somebody whose word counts wants another call, and one approval does not suffice for it: the
             request ends and a new one, with this editor excluded, takes its place.
@@ -42,6 +44,7 @@ class Tally:
     met: bool
     edit: Edit | None = None
     superseded_by: Edit | None = None
+    override: Decision | None = None
 
     @property
     def wanted(self) -> Edit | None:
@@ -86,12 +89,15 @@ def tally(request: ApprovalRequest, requirements: Sequence[Requirement]) -> Tall
     """What the approvals so far come to under these requirements.
 
     Votes are taken in the order of their stored times; of the same moment those without an edit first, then by name.
-    Whoever could fill no place changes nothing, with an edit or without.
+    Whoever could fill no place changes nothing, with an edit or without, unless he overrides.
     """
     status = request.status
     people = {each.shown: each for each in approvers(status.decisions, status.verified, excluded=barred(request.spec))}
     plain: list[Approver] = []
-    for decision in sorted(_approvals(request), key=_order):
+    overriding = overrides(request)
+    for decision in sorted((*_approvals(request), *overriding), key=_order):
+        if decision in overriding:
+            return Tally(met=True, override=decision)
         person = people.get(decision.reviewer)
         if person is None:
             continue

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
-from hitl.approvals.conditions import CancelReason, ExpiryReason, outcome
+from hitl.approvals.conditions import OVERRIDDEN, CancelReason, ExpiryReason, outcome
 from hitl.approvals.cooldown import Refusal, tool_of
 from hitl.approvals.edits import Edit
 from hitl.approvals.requests import ApprovalRequest, Decision, Kind, RequestStatus, State
@@ -60,7 +60,8 @@ def answer(request: ApprovalRequest, found: Settlement, *, release_window: int =
         case (Outcome.WAITING | Outcome.APPROVED) as so_far if suggestion:
             return suggested(request, done=so_far is Outcome.APPROVED)
         case Outcome.WAITING | Outcome.READY:
-            return pending(request, found.progress, deadline_of(replace(request, status=settled)))
+            rows = () if found.reason == OVERRIDDEN else found.progress
+            return pending(request, rows, deadline_of(replace(request, status=settled)))
         case Outcome.APPROVED:
             return approved(request, release_window=release_window)
         case Outcome.DENIED:
@@ -75,10 +76,12 @@ def answer(request: ApprovalRequest, found: Settlement, *, release_window: int =
             assert_never(never)
 
 
-def pending(request: ApprovalRequest, rows: tuple[Progress, ...] = (), until: datetime | None = None) -> Answer:
+def pending(
+    request: ApprovalRequest, rows: tuple[Progress, ...] | None = None, until: datetime | None = None
+) -> Answer:
     """People must decide. `rows` and `until`: as settled; without them as last written."""
     spec = request.spec
-    missing = " and ".join(_missing(row) for row in rows or progress_of(request) if not row.met)
+    missing = " and ".join(_missing(row) for row in (progress_of(request) if rows is None else rows) if not row.met)
     because = wording.authors_words(spec.because, spec.explanation) if missing else ""
     where = f"{request.name}, until {_clock(until or deadline_of(request), request.created)}"
     said = wording.waiting(missing or "the release", because=because, where=where)
@@ -89,16 +92,28 @@ def approved(request: ApprovalRequest, *, release_window: int = 300) -> Answer:
     """Approved and not released: only from Await. Of a Question: answered."""
     if request.spec.kind is not Kind.TOOL_CALL:
         return Answer(AgentOutcome.APPROVED, "REVIEWER", f"A person answered ({request.name}).")
+    condition = outcome(request.status.conditions, State.APPROVED)
+    broken = condition is not None and condition.reason == OVERRIDDEN
     return Answer(
         AgentOutcome.APPROVED,
-        "REVIEWER",
-        f"Approved ({request.name}). Nothing ran yet: make the same call again within {_span(release_window)} and it "
-        "runs once.",
+        "OVERRIDDEN" if broken else "REVIEWER",
+        f"Approved {'as an exception ' if broken else ''}({request.name}). Nothing ran yet: make the same call again "
+        f"within {_span(release_window)} and it runs once.",
     )
 
 
-def allowed(name: str, edit: Edit | None = None) -> Answer:
-    """Released. An edited call runs with the arguments that come with this answer."""
+def allowed(name: str, edit: Edit | None = None, *, overridden: bool = False) -> Answer:
+    """Released. An edited call runs with the arguments that come with this answer.
+
+    overridden: one person took it upon himself (break-glass). The agent is told, so that it takes an exception for one.
+    """
+    if edit is None and overridden:
+        return Answer(
+            AgentOutcome.ALLOWED,
+            "OVERRIDDEN",
+            f"Approved as an exception ({name}): one person overrode what the policy asks for. Run it once, now; the "
+            "next such call is asked again.",
+        )
     if edit is None:
         return Answer(AgentOutcome.ALLOWED, "REVIEWER", f"Approved ({name}). Run it once, now.")
     return Answer(

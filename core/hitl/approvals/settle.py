@@ -10,6 +10,7 @@ from typing import assert_never
 
 from hitl.approvals.conditions import (
     DENIED_BY_REVIEWER,
+    OVERRIDDEN,
     RELEASED,
     REQUIREMENTS_MET,
     CancelReason,
@@ -18,7 +19,7 @@ from hitl.approvals.conditions import (
     state_of,
     with_outcome,
 )
-from hitl.approvals.edits import Edit, tally, unfit
+from hitl.approvals.edits import Tally, tally, unfit
 from hitl.approvals.escalation import steps_of, widen
 from hitl.approvals.requests import ApprovalRequest, DecisionKind, Kind, RequestStatus, State
 from hitl.approvals.requirements import (
@@ -60,7 +61,7 @@ def settle(request: ApprovalRequest, now: datetime, *, release_window: int = 300
     """Where `request` stands at `now`.
 
     At or after its deadline it is expired whatever votes exist, unless Approved was written (DESIGN 8). Enough denials
-    end it, also if enough people approved. Only votes that the hub verified count.
+    end it, also if enough people approved or somebody overrode. Only votes that the hub verified count.
 
     Args:
         request: as read, with the hub's newest `verified` entries (`with_verified`).
@@ -99,7 +100,7 @@ def approve_unheld(request: ApprovalRequest, now: datetime) -> RequestStatus:
         raise Refused(f"{request.name} has {_count(found.progress)}; it is approved when all of them are there")
     if found.outcome is not Outcome.READY:
         raise NoLongerPending(f"{request.name} is {found.outcome.value}: {found.message}")
-    return _approved(request, found.status or request.status, now, found.edit)
+    return _approved(found, found.status or request.status, now)
 
 
 def consume(
@@ -140,7 +141,7 @@ def consume(
         return Consumption(Release.REFUSED, found, message=refusal)
     status = found.status or request.status
     if found.outcome is Outcome.READY:
-        status = _approved(request, status, now, found.edit)
+        status = _approved(found, status, now)
     what = f"changed by {found.edit.editor}, digest {digest[:8]}" if found.edit else f"digest {digest[:8]}"
     status = with_outcome(status, State.CONSUMED, RELEASED, f"released to {by}, {what}", now)
     return Consumption(
@@ -225,19 +226,20 @@ def _settle_pending(request: ApprovalRequest, now: datetime) -> Settlement:
         return Settlement(
             Outcome.WAITING, changed, progress=rows, message=_count(rows), reminders=reminders, look_again=look_again
         )
+    reason = OVERRIDDEN if counted.override is not None else REQUIREMENTS_MET
+    agreed = Settlement(
+        Outcome.READY,
+        changed,
+        reason,
+        _who_approved(request, counted),
+        rows,
+        counted.edit,
+        look_again=force.next_change,
+    )
     if request.spec.kind is Kind.TOOL_CALL:
-        return Settlement(
-            Outcome.READY,
-            changed,
-            REQUIREMENTS_MET,
-            _who_approved(request, counted.edit),
-            rows,
-            counted.edit,
-            look_again=force.next_change,
-        )
+        return agreed
     # Nothing is released after an answer or a suggestion: the people's word is the end.
-    answered = _approved(request, status, now, counted.edit)
-    return Settlement(Outcome.APPROVED, answered, REQUIREMENTS_MET, _who_approved(request, counted.edit), rows)
+    return Settlement(Outcome.APPROVED, _approved(agreed, status, now), agreed.reason, agreed.message, rows)
 
 
 def _settle_approved(request: ApprovalRequest, now: datetime, release_window: int) -> Settlement:
@@ -279,20 +281,22 @@ def _with_terms(request: ApprovalRequest, force: InForce) -> RequestStatus:
     )
 
 
-def _approved(request: ApprovalRequest, status: RequestStatus, now: datetime, edit: Edit | None) -> RequestStatus:
-    return with_outcome(status, State.APPROVED, REQUIREMENTS_MET, _who_approved(request, edit), now)
+def _approved(found: Settlement, status: RequestStatus, now: datetime) -> RequestStatus:
+    return with_outcome(status, State.APPROVED, found.reason, found.message, now)
 
 
-def _who_approved(request: ApprovalRequest, edit: Edit | None) -> str:
-    if edit is not None:
-        return f"approved with changes by {edit.editor}"
-    counted = {entry.reviewer for entry in request.status.verified if entry.note == 0 and not entry.refused}
+def _who_approved(request: ApprovalRequest, counted: Tally) -> str:
+    if counted.override is not None:
+        return f"overridden by {counted.override.reviewer} (break-glass){_quoted(counted.override.reason)}"
+    if counted.edit is not None:
+        return f"approved with changes by {counted.edit.editor}"
+    verified = {entry.reviewer for entry in request.status.verified if entry.note == 0 and not entry.refused}
     names = sorted(
         each.reviewer
         for each in request.status.decisions
         if each.decision is DecisionKind.APPROVED
         and each.arguments_patch is None
-        and each.reviewer in counted
+        and each.reviewer in verified
         and fold(each.reviewer) not in barred(request.spec)
     )
     return f"approved by {', '.join(names)}"

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from hitl.approvals.conditions import outcome, state_of
 from hitl.approvals.edits import check_patch, stored_at
+from hitl.approvals.overriding import check_override
 from hitl.approvals.requests import (
     ApprovalRequest,
     Decision,
@@ -46,9 +47,12 @@ def with_decision(request: ApprovalRequest, decision: Decision, now: datetime) -
             )
     match decision.decision:
         case DecisionKind.OVERRIDDEN:
-            raise InvalidDecision(f"{request.name} takes no override; approve or deny it")
+            _check_is_no_party(request, decision)
+            check_override(request, decision)
         case DecisionKind.APPROVED:
-            _check_may_approve(request, decision)
+            _check_is_no_party(request, decision)
+            if decision.arguments_patch is not None:
+                check_patch(request.spec, decision.arguments_patch)
         case DecisionKind.DENIED:
             if decision.arguments_patch is not None:
                 raise InvalidDecision("a denial carries no edit; approve with the edit, or deny without it")
@@ -172,7 +176,7 @@ def _check_person(request: ApprovalRequest, reviewer: str) -> None:
         raise Forbidden(f"{reviewer} made this call; somebody else must decide {request.name}")
 
 
-def _check_may_approve(request: ApprovalRequest, decision: Decision) -> None:
+def _check_is_no_party(request: ApprovalRequest, decision: Decision) -> None:
     spec, name = request.spec, fold(decision.reviewer)
     if name in map(fold, spec.excluded):
         raise Forbidden(f"{decision.reviewer} changed this call; another person must approve {request.name}")
@@ -180,8 +184,6 @@ def _check_may_approve(request: ApprovalRequest, decision: Decision) -> None:
         raise Forbidden(
             f"you asked for this call (on behalf of {spec.on_behalf_of}); another person must approve {request.name}"
         )
-    if decision.arguments_patch is not None:
-        check_patch(spec, decision.arguments_patch)
 
 
 def _check_words(request: ApprovalRequest, decision: Decision) -> None:
@@ -192,7 +194,7 @@ def _check_words(request: ApprovalRequest, decision: Decision) -> None:
         raise InvalidDecision(f'{request.name} wants a reason ({wanted[0]}); the agent reads it: --reason "..."')
     if len(decision.reason) > MAX_REASON:
         raise InvalidDecision(f"the reason has {len(decision.reason)} characters, at most {MAX_REASON} are allowed")
-    if decision.category is not None and decision.decision is DecisionKind.APPROVED:
+    if decision.category is not None and decision.decision is not DecisionKind.DENIED:
         raise InvalidDecision("a category says why a call was denied; leave it out of an approval")
     asks = spec.kind in (Kind.QUESTION, Kind.SUGGESTION)
     if decision.answer is not None and not asks:

@@ -52,10 +52,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class HumanDecision:
-    """What people said, and how long the call waited for it."""
+    """What people said, and how long the call waited for it. `override`: one approved against the policy's terms."""
 
     approved: bool
     response_time_ms: int
+    override: bool = False
 
 
 @dataclass(frozen=True, slots=True)

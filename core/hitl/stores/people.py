@@ -4,7 +4,9 @@
     - name: ana
       groups: [support-leads, oncall]
       publicKey: ed25519:<base64 of 32 bytes>
+      may: [override]
 
+`may` gives what a reviewer has not by being one: to let a call run against what its policy asks for (break-glass).
 The private halves lie beside it in ``people/<name>.key``. One account of this machine can read them all, which is why
 standalone mode is called cooperative (SECURITY G5). Names are unique and compared without regard to case.
 """
@@ -28,6 +30,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hitl.errors import InvalidPeople
 
 REVIEWERS = "reviewers.yaml"
+OVERRIDE = "override"
+# What somebody may be given beside approving and denying.
+RIGHTS = (OVERRIDE,)
 _SCHEME = "ed25519:"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,62}")
 # As policies spell them: visible, without spaces at the ends.
@@ -45,11 +50,13 @@ class Person:
         name: as written; compare it case-folded.
         groups: what they may vote as.
         public_key: Ed25519, 32 bytes.
+        may: out of `RIGHTS`.
     """
 
     name: str
     groups: tuple[str, ...]
     public_key: bytes
+    may: tuple[str, ...] = ()
 
 
 def read_reviewers(path: Path) -> dict[str, Person]:
@@ -70,15 +77,17 @@ def read_reviewers(path: Path) -> dict[str, Person]:
     return _parse(path, raw)
 
 
-def add_reviewer(home: Path, name: str, groups: tuple[str, ...] = ()) -> Person:
+def add_reviewer(home: Path, name: str, groups: tuple[str, ...] = (), may: tuple[str, ...] = ()) -> Person:
     """Make a key pair for `name`: the private key in ``people/<name>.key`` (0600), the entry in ``reviewers.yaml``.
 
     Raises:
-        InvalidPeople: the name or a group is not fit, or somebody of that name is there already.
+        InvalidPeople: the name, a group or a right is not fit, or somebody of that name is there already.
     """
     _check_name(name, f"reviewer {name!r}")
     for group in groups:
         _check_group(group, f"group {group!r}")
+    for right in may:
+        _check_right(right, f"right {right!r}")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home / REVIEWERS
     with _only_writer(home):
@@ -89,7 +98,8 @@ def add_reviewer(home: Path, name: str, groups: tuple[str, ...] = ()) -> Person:
                 "and its key file first"
             )
         private = Ed25519PrivateKey.generate()
-        person = Person(name, tuple(dict.fromkeys(groups)), private.public_key().public_bytes_raw())
+        public = private.public_key().public_bytes_raw()
+        person = Person(name, tuple(dict.fromkeys(groups)), public, tuple(dict.fromkeys(may)))
         _write_new(_key_file(home, name), base64.b64encode(private.private_bytes_raw()) + b"\n")
         try:
             _append(path, known, person)
@@ -159,7 +169,7 @@ def _parse(path: Path, raw: bytes) -> dict[str, Person]:
 
 
 def _person(path: Path, node: yaml.Node) -> Person:
-    fields = _mapping(path, node, {"name", "groups", "publicKey"}, "a reviewer")
+    fields = _mapping(path, node, {"name", "groups", "publicKey", "may"}, "a reviewer")
     for wanted in ("name", "publicKey"):
         if wanted not in fields:
             raise InvalidPeople(
@@ -175,8 +185,14 @@ def _person(path: Path, node: yaml.Node) -> Person:
             groups.append(group)
     if len(groups) > _MOST_GROUPS:
         raise InvalidPeople(f"{_at(path, fields['groups'])}: {len(groups)} groups; at most {_MOST_GROUPS} per person")
+    may = []
+    for item in _sequence(path, fields["may"], "may") if "may" in fields else ():
+        right = _text(path, item, "a right")
+        _check_right(right, f"{_at(path, item)}: right {right!r}")
+        may.append(right)
     key = _text(path, fields["publicKey"], "publicKey")
-    return Person(name, tuple(dict.fromkeys(groups)), _public_key(key, _at(path, fields["publicKey"])))
+    public = _public_key(key, _at(path, fields["publicKey"]))
+    return Person(name, tuple(dict.fromkeys(groups)), public, tuple(dict.fromkeys(may)))
 
 
 def _public_key(text: str, place: str) -> bytes:
@@ -235,6 +251,11 @@ def _check_group(group: str, place: str) -> None:
         raise InvalidPeople(f"{place} is not fit for a group; wanted 1-128 visible characters, no space at the ends")
 
 
+def _check_right(right: str, place: str) -> None:
+    if right not in RIGHTS:
+        raise InvalidPeople(f"{place} is not known; there is: {', '.join(RIGHTS)}")
+
+
 def _key_file(home: Path, name: str) -> Path:
     return home / "people" / f"{name}.key"
 
@@ -279,7 +300,8 @@ def _append(path: Path, known: Mapping[str, Person], person: Person) -> None:
 def _entry(person: Person) -> str:
     groups = ", ".join(json.dumps(group) for group in person.groups)
     key = base64.b64encode(person.public_key).decode()
-    return f'- name: "{person.name}"\n  groups: [{groups}]\n  publicKey: {_SCHEME}{key}\n'
+    may = f"  may: [{', '.join(person.may)}]\n" if person.may else ""
+    return f'- name: "{person.name}"\n  groups: [{groups}]\n  publicKey: {_SCHEME}{key}\n{may}'
 
 
 def _write_new(path: Path, content: bytes) -> None:

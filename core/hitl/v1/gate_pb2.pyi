@@ -165,16 +165,18 @@ class Factor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., points: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Review(_message.Message):
-    __slots__ = ("reviewer", "approved", "reason", "category")
+    __slots__ = ("reviewer", "approved", "reason", "category", "overridden")
     REVIEWER_FIELD_NUMBER: _ClassVar[int]
     APPROVED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDDEN_FIELD_NUMBER: _ClassVar[int]
     reviewer: str
     approved: bool
     reason: str
     category: str
-    def __init__(self, reviewer: _Optional[str] = ..., approved: _Optional[bool] = ..., reason: _Optional[str] = ..., category: _Optional[str] = ...) -> None: ...
+    overridden: bool
+    def __init__(self, reviewer: _Optional[str] = ..., approved: _Optional[bool] = ..., reason: _Optional[str] = ..., category: _Optional[str] = ..., overridden: _Optional[bool] = ...) -> None: ...
 
 class AwaitRequest(_message.Message):
     __slots__ = ("handle", "wait")

@@ -1,5 +1,6 @@
 """What has become of an approval request, as agents and sidecars are told."""
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import orjson
@@ -24,7 +25,13 @@ def review_of(decision: Decision) -> gate_pb2.Review:
         approved=decision.decision is not DecisionKind.DENIED,
         reason=decision.reason,
         category=str(decision.category or ""),
+        overridden=decision.decision is DecisionKind.OVERRIDDEN,
     )
+
+
+def is_overridden(reviews: Iterable[gate_pb2.Review]) -> bool:
+    """Whether somebody approved against what the policy asks for (break-glass)."""
+    return any(review.overridden for review in reviews)
 
 
 def proof_of(decision: Decision) -> str:

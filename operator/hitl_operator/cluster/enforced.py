@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Final
 
 from hitl.approvals.edits import check_patch, stored_at
+from hitl.approvals.overriding import check_override
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Note, Proof, Verified
 from hitl.approvals.requirements import barred, fold
-from hitl.errors import InvalidDecision
+from hitl.errors import Forbidden, InvalidDecision
 from hitl.kube.shipped import Shipped
 from hitl.policy.escaping import as_plain
 from hitl_operator.identity import is_system_name
@@ -50,6 +51,8 @@ class EnforcedVerifier:
         if problem is not None:
             return _refused(Verified(reviewer), problem)
         factors = self._shown(decision.proof)
+        if decision.decision is DecisionKind.OVERRIDDEN and not factors:
+            return _refused(Verified(reviewer), (Cause.NO_FACTOR, f"{reviewer} overrode without a second factor"))
         return Judgement(
             Verified(
                 reviewer,
@@ -119,15 +122,18 @@ def _may_not(request: ApprovalRequest, decision: Decision) -> _Problem:
     match decision.decision:
         case DecisionKind.DENIED:
             return None
-        case DecisionKind.OVERRIDDEN:
-            return Cause.BARRED, f"{request.name} takes no override"
-        case DecisionKind.APPROVED:
+        case DecisionKind.APPROVED | DecisionKind.OVERRIDDEN:
             pass
     if fold(decision.reviewer) in barred(request.spec):
         return Cause.BARRED, f"{decision.reviewer} asked for this call or changed it; another person must approve it"
-    if decision.arguments_patch is not None:
-        try:
+    is_override = decision.decision is DecisionKind.OVERRIDDEN
+    try:
+        if is_override:
+            check_override(request, decision)
+        elif decision.arguments_patch is not None:
             check_patch(request.spec, decision.arguments_patch)
-        except InvalidDecision as error:
-            return Cause.EDIT, str(error)
+    except InvalidDecision as error:
+        return Cause.OVERRIDE if is_override else Cause.EDIT, str(error)
+    except Forbidden as error:
+        return Cause.NO_FACTOR, str(error)
     return None

@@ -18,6 +18,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter
 
 from hitl.approvals.conditions import outcome
+from hitl.approvals.overriding import overrides
 from hitl.approvals.requests import ApprovalRequest, State
 from hitl.errors import ApiError, HitlError
 from hitl.kube.api import KubeAPI
@@ -173,6 +174,9 @@ class Events:
 
     def written(self, before: ApprovalRequest, after: ApprovalRequest) -> None:
         """As `Witness.written`: every outcome once, and every time that more people, or the same again, are asked."""
+        for each in overrides(after):
+            if each not in overrides(before):
+                self._broke_glass(after, each.reviewer)
         state = after.status.state
         if state is before.status.state:
             self._asked_again(before, after)
@@ -231,6 +235,13 @@ class Events:
         # What is next comes first: a summary may be as long as a whole message.
         said = f"{request.spec.workload} {words} ({command}): {request.spec.summary}"
         self.say(Said(_request(request), reason, said, once=once, related=_pod(request)))
+
+    def _broke_glass(self, request: ApprovalRequest, reviewer: str) -> None:
+        """An alarm, so that no flood of other Events keeps it from being posted. Who and why stands in the request."""
+        command = f"kubectl hitl show {request.name} -n {request.namespace}"
+        words = f"somebody let {request.spec.workload} do this against its policy ({command}): {request.spec.summary}"
+        self._alarms.append(Said(_request(request), "BreakGlass", words, WARNING, once=reviewer, related=_pod(request)))
+        self._wake.set()
 
     def _has_room(self, namespace: str) -> bool:
         """Whether one more of a namespace may wait; what another one has too much of is dropped for it."""
