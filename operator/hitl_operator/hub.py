@@ -14,6 +14,8 @@ from hitl.policy.settings import Settings
 from hitl.stores.protocol import ApprovalStore, EndingStore
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
+from hitl_operator.archive.archive import Archive
+from hitl_operator.archive.shipping import Shipping
 from hitl_operator.heads import AuditHeads
 from hitl_operator.identity import Authenticator
 from hitl_operator.keys import Keyring
@@ -55,6 +57,7 @@ class Hub:
         ends: as `Settler`.
         witness: told of what this hub does to requests.
         at_once: how many look-ups for sidecars, and requests of theirs, the store is given at the same time.
+        archive: where evidence goes; None: nowhere.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Hub:
         ends: EndingStore | None = None,
         witness: Witness | None = None,
         at_once: int = _AT_ONCE,
+        archive: Archive | None = None,
     ) -> None:
         self.usage = Usage()
         self.witness = Witnesses(self.usage) if witness is None else Witnesses(self.usage, witness)
@@ -80,6 +84,10 @@ class Hub:
         self.source = source
         self.keyring = keyring
         self.heads = heads
+        self.archive = archive
+        self.shipping = Shipping(archive)
+        if archive is not None:
+            heads.on_said = archive.said
         self.metrics = metrics
         self.clock = clock
         self.stopping = asyncio.Event()

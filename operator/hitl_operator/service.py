@@ -63,6 +63,11 @@ class HubService(hub_pb2_grpc.HubServiceServicer):
             await self._hub.releaser.report(identity, request)
             return hub_pb2.HubServiceReportResponse()
 
+    async def Ship(self, request: hub_pb2.ShipRequest, context: Any) -> hub_pb2.ShipResponse:
+        """Take lines of an audit log into the archive."""
+        async with self._caller(context) as identity:
+            return await self._hub.shipping.ship(identity, request)
+
     async def _while_entitled(
         self, identity: Identity, context: Any, serving: Coroutine[Any, Any, None], streams: Streams
     ) -> None:

@@ -5,6 +5,7 @@ nobody else waits for it (SECURITY B5).
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sized
 
@@ -23,6 +24,7 @@ MOST_ROWS = 1000
 # the log, and a hello two.
 _COSTS = {"hello": 600, "ack": 100, "nack": 600}
 _LONGEST = 128
+_ARCHIVE_WITHIN = 1.0  # seconds that a config waits until the archive has its text; after that it goes out before
 _ACTIONS = {int(action): action.word for action in Action}
 
 Read = Callable[[], Awaitable[hub_pb2.SyncRequest | None]]
@@ -68,11 +70,16 @@ async def sync(hub: Hub, identity: Identity, read: Read, write: Write) -> None:
 async def _tell(hub: Hub, sidecar: Sidecar, write: Write) -> None:
     """The config first, however long that takes (H1); then every change, and heartbeats between them."""
     identity = sidecar.identity
+    told_bundle = b""
     while True:
         version = hub.source.version
         served = hub.config_for(identity, sidecar.compiler)
         if served is not None and served.revision != sidecar.wanted:
             keys = hub.keyring.keys_of(identity.namespace_uid)
+            if hub.archive is not None:
+                with contextlib.suppress(TimeoutError):  # a disk that hangs keeps no policy from its pods
+                    async with asyncio.timeout(_ARCHIVE_WITHIN):
+                        await hub.archive.keep_policy(served.document)
             hub.sidecars.sent(sidecar, served.revision)
             await write(
                 hub_pb2.SyncResponse(
@@ -85,6 +92,9 @@ async def _tell(hub: Hub, sidecar: Sidecar, write: Write) -> None:
                     )
                 )
             )
+        if sidecar.wanted and (bundle := hub.ca_bundle()) != told_bundle:
+            told_bundle = bundle
+            await write(hub_pb2.SyncResponse(trust=hub_pb2.TrustBundle(ca_pem=bundle.decode())))
         try:
             async with asyncio.timeout(HEARTBEAT):
                 await hub.source.changed(version)

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ _TAIL_BYTES = 1024 * 1024  # more than the longest record, so the end of a segme
 _SYNC_WITHIN = 1.0  # seconds until records that nobody waits for are on the disk
 _PROBE_EVERY = 0.1  # seconds between attempts to write again: a flood of calls must not become a flood of writes
 _CREATE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """The segment that was written last, by name, and the bytes of it that are on the disk; all before it is."""
+
+    segment: str = ""
+    offset: int = 0
 
 
 class AuditLog:
@@ -61,6 +70,7 @@ class AuditLog:
         self._syncing: asyncio.Task[None] | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
         self._synced = 0
+        self._on_disk = Synced()
         self._error = ""
         self._refused = 0
         self._probed = 0.0
@@ -75,6 +85,11 @@ class AuditLog:
     def head(self) -> Head:
         """The newest record; goes to the hub with holds, releases and once a minute."""
         return self._chain.head
+
+    @property
+    def synced(self) -> "Synced":
+        """How far this process's records are on the disk for certain."""
+        return self._on_disk
 
     @property
     def error(self) -> str:
@@ -148,11 +163,14 @@ class AuditLog:
         self._write(RecordKind.START, {"version": __version__, "previous": previous})
 
     def _open_segment(self) -> None:
-        path = self._folder / f"{self._index + 1:06d}-{self._chain.epoch}{SUFFIX}"
+        path = self._folder / self._name(self._index + 1)
         fd = os.open(path, _CREATE, 0o600)
         self._index += 1
         self._retire()
         self._fd, self._size, self._new_segment = fd, 0, True
+
+    def _name(self, index: int) -> str:
+        return f"{index:06d}-{self._chain.epoch}{SUFFIX}"
 
     def _retire(self) -> None:
         """Leave the open segment to the next sync, which may be at work on it in its thread right now."""
@@ -197,6 +215,7 @@ class AuditLog:
 
     async def _sync(self) -> None:
         reached, retired, self._retired = self._chain.sequence, self._retired, []
+        on_disk = Synced(self._name(self._index), self._size) if self._fd >= 0 else self._on_disk
         folder, self._new_segment = self._folder if self._new_segment else None, False
         try:
             loop = asyncio.get_running_loop()
@@ -207,6 +226,7 @@ class AuditLog:
             self._retire()
         else:
             self._synced = reached
+            self._on_disk = on_disk
         finally:
             self._syncing = None
 

@@ -26,6 +26,7 @@ _ANSWER_WITHIN = 5.0  # seconds; a hub answers in milliseconds or is not there
 # Longer than a hub waits for its own store (10 s): of a release its word is heard, if there is one. Where it is not,
 # the call counts as released and never runs (SECURITY D2), and people decided for nothing.
 _RELEASE_WITHIN = 12.0
+_SHIP_WITHIN = 60.0  # an archive lets those wait who hand over much
 _LONGEST_REASON = 1000  # characters that the hub stores of it
 
 
@@ -86,6 +87,11 @@ class Hub:
     async def report(self, handle: str, result: gate_pb2.Result, epoch: str) -> None:
         """Unavailable: unknown; reporting is idempotent. Refused: another end was reported before."""
         await self._ask(self.stub.Report, hub_pb2.HubServiceReportRequest(handle=handle, result=result, epoch=epoch))
+
+    async def ship(self, lines: bytes) -> bool:
+        """Whether there is an archive; then these lines of the audit log are on its disk. Unavailable: unknown."""
+        answer = await self._ask(self.stub.Ship, hub_pb2.ShipRequest(lines=lines), within=_SHIP_WITHIN)
+        return bool(answer.archived)
 
     async def _ask(self, method: Any, request: Any, within: float = _ANSWER_WITHIN) -> Any:
         try:

@@ -44,6 +44,7 @@ from hitl_sidecar.release import Releaser
 from hitl_sidecar.reporting import Reports
 from hitl_sidecar.server import GateServer
 from hitl_sidecar.service import GateService
+from hitl_sidecar.shipping import Shipper
 from hitl_sidecar.socket_path import SocketPath
 from hitl_sidecar.sync import Sync
 from hitl_sidecar.usage import Usage
@@ -140,6 +141,7 @@ class Sidecar:
         self.metrics = GateMetrics()
         self.programmed = Programmed(monotonic)
         self.hub = Hub(options.hub, agent, trust=options.trust)
+        self._shipper = Shipper(self.hub, self.audit, options.state)
         self._stream = HoldStream(self.hub)
         self._bundle = HubBundle(options.trust, places_of(options.hub)) if options.trust is not None else None
         self.declared, permits, edits = DeclaredTools(), Permits(epoch), Edits()
@@ -217,6 +219,7 @@ class Sidecar:
         return [
             self._sync.run(),
             self._stream.run(),
+            self._shipper.run(),
             self.ledger.run(),
             self.server.watch_health(),
             self._probe_audit(),
@@ -230,9 +233,10 @@ class Sidecar:
     async def close(self) -> None:
         """Leave everything on the disk for the next process."""
         self._gate.close()
-        await self.hub.close()
         self.ledger.close()
         await self.audit.close()
+        await self._shipper.finish()
+        await self.hub.close()
 
     def _configured(self, in_force: InForce) -> None:
         config = in_force.config

@@ -9,6 +9,7 @@ import orjson
 from hitl.audit import RecordKind
 from hitl.policy.actions import Action
 from hitl.policy.calls import ToolCall
+from hitl.policy.config import COMPILER
 from hitl.policy.escaping import as_plain
 from hitl.policy.redaction import Preview
 from hitl.policy.verdicts import Verdict
@@ -46,7 +47,8 @@ class Recorder:
         self._agent_id = f"{agent.namespace}/{agent.workload}/{agent.pod_name}"
         self._revision = in_force.config.revision
         policies = [str(p.ref) for p in (*in_force.config.policies, *in_force.config.baseline)]
-        self._append(RecordKind.CONFIG, {"policies": policies})
+        # The revision's name is the hash of the policy text and of this: so whoever has the text finds it by the name.
+        self._append(RecordKind.CONFIG, {"policies": policies, "compiler": COMPILER})
 
     def verdict(
         self, judged: Judged, *, handle: str = "", digest: str = "", refused: tuple[str, str, str] | None = None

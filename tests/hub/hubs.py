@@ -38,6 +38,7 @@ from hitl.stores.people import add_reviewer, sign
 from hitl.stores.sqlite import SQLiteStore
 from hitl.v1 import gate_pb2, hub_pb2, hub_pb2_grpc
 from hitl.wire.identity import AGENT_METADATA, Identity, agent_to_metadata
+from hitl_operator.archive.archive import Archive
 from hitl_operator.heads import AuditHeads
 from hitl_operator.home import Home, open_home
 from hitl_operator.hub import Hub
@@ -125,7 +126,9 @@ class HubHere:
         standing: Standing | None,
         leads: Callable[[], bool],
         at_once: int = 512,
+        archive: Archive | None = None,
     ) -> None:
+        self._archive = archive
         self._standing = standing
         self._leads = leads
         self._at_once = at_once
@@ -159,6 +162,7 @@ class HubHere:
             standing=self._standing,
             leads=self._leads,
             at_once=self._at_once,
+            archive=self._archive,
         )
         self._server = HubServer(self.hub)
         self._server.bind(self.address)
@@ -207,12 +211,17 @@ class World:
         self._hubs = 0
 
     async def hub(
-        self, *, standing: Standing | None = None, leads: Callable[[], bool] = lambda: True, at_once: int = 512
+        self,
+        *,
+        standing: Standing | None = None,
+        leads: Callable[[], bool] = lambda: True,
+        at_once: int = 512,
+        archive: Archive | None = None,
     ) -> HubHere:
         """One more hub on the same file."""
         self._hubs += 1
         socket = self.folder / f"hub{self._hubs}.sock"
-        hub = HubHere(self, self.home, socket, standing=standing, leads=leads, at_once=at_once)
+        hub = HubHere(self, self.home, socket, standing=standing, leads=leads, at_once=at_once, archive=archive)
         await hub.start()
         self._stack.push_async_callback(hub.stop)
         return hub

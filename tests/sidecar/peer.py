@@ -343,3 +343,6 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
         self.reported.append(request)
         self.changed.set()
         return hub_pb2.HubServiceReportResponse()
+
+    async def Ship(self, request: hub_pb2.ShipRequest, context: Any) -> hub_pb2.ShipResponse:
+        return hub_pb2.ShipResponse(archived=False)
