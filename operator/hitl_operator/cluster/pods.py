@@ -17,8 +17,8 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.marks import GATED, SIDECAR, STAMPED
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
+from hitl.kube.workloads import workload_of
 from hitl_operator.cluster.trouble import Trouble
-from hitl_operator.cluster.workloads import workload_of
 from hitl_operator.logs import Log
 
 _log = Log(__name__)
