@@ -52,6 +52,7 @@ class Hub:
         keyring: keys of namespaces.
         heads: where the audit chains stood.
         clock: aware UTC times.
+        ca_bundle: what sidecars are told to trust from their next connection on, as PEM; empty: nothing.
         standing: whether anything may rest on what people wrote; None: votes prove themselves.
         leads: as `Settler`.
         ends: as `Settler`.
@@ -71,6 +72,7 @@ class Hub:
         heads: AuditHeads,
         metrics: HubMetrics,
         clock: Callable[[], datetime],
+        ca_bundle: Callable[[], bytes] = bytes,
         standing: Standing | None = None,
         leads: Callable[[], bool] = lambda: True,
         ends: EndingStore | None = None,
@@ -90,6 +92,7 @@ class Hub:
             heads.on_said = archive.said
         self.metrics = metrics
         self.clock = clock
+        self.ca_bundle = ca_bundle
         self.stopping = asyncio.Event()
         self.sidecars = Sidecars(metrics, clock)
         self.syncs, self.holds = Streams(), Streams()

@@ -70,6 +70,7 @@ async def sync(hub: Hub, identity: Identity, read: Read, write: Write) -> None:
 async def _tell(hub: Hub, sidecar: Sidecar, write: Write) -> None:
     """The config first, however long that takes (H1); then every change, and heartbeats between them."""
     identity = sidecar.identity
+    told_bundle = b""
     while True:
         version = hub.source.version
         served = hub.config_for(identity, sidecar.compiler)
@@ -91,6 +92,9 @@ async def _tell(hub: Hub, sidecar: Sidecar, write: Write) -> None:
                     )
                 )
             )
+        if sidecar.wanted and (bundle := hub.ca_bundle()) != told_bundle:
+            told_bundle = bundle
+            await write(hub_pb2.SyncResponse(trust=hub_pb2.TrustBundle(ca_pem=bundle.decode())))
         try:
             async with asyncio.timeout(HEARTBEAT):
                 await hub.source.changed(version)

@@ -32,7 +32,7 @@ _log = Log(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     log_to(level=logging.DEBUG if options.verbose else logging.INFO)
     os.umask(0o077)
     try:
@@ -57,9 +57,10 @@ async def serve(options: argparse.Namespace, state: Path) -> int:
         ),
         name=options.replica or os.uname().nodename,
         listen=options.listen,
-        certificate=ServingCertificate(options.tls_cert, options.tls_key),
+        certificate=_certificate(options),
         settings=SettingsFile(options.settings),
         state=state,
+        service=options.service,
     )
     access = Access.from_kubeconfig(options.kubeconfig) if options.kubeconfig else Access.in_cluster()
     traces = open_traces("hitl-hub", os.environ)
@@ -87,6 +88,11 @@ async def serve(options: argparse.Namespace, state: Path) -> int:
     return 0
 
 
+def _certificate(options: argparse.Namespace) -> ServingCertificate | None:
+    """The one in files; None where the operator is to have its own."""
+    return ServingCertificate(options.tls_cert, options.tls_key, options.ca) if options.tls_cert else None
+
+
 def _leaves(problem: BaseException) -> list[BaseException]:
     if isinstance(problem, BaseExceptionGroup):
         return [leaf for each in problem.exceptions for leaf in _leaves(each)]
@@ -101,6 +107,14 @@ def _stop_signals() -> asyncio.Event:
     return stopped
 
 
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if (options.tls_cert is None) != (options.tls_key is None) or (options.ca and not options.tls_cert):
+        parser.error("--tls-cert and --tls-key go together, and --ca goes with them; leave out all for own certificates")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hitl-operator", description="The control plane of hitl on Kubernetes: one of several replicas, all alike."
@@ -110,8 +124,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--service-account", default=DEFAULT.service_account, metavar="NAME", help="of the operator  [%(default)s]")
     add("--kubeconfig", type=Path, metavar="FILE", help="how to reach the API server  [as a pod does]")
     add("--listen", required=True, type=_address, metavar="HOST:PORT", help="for sidecars, over TLS")
-    add("--tls-cert", required=True, type=Path, metavar="FILE", help="PEM; read again when it changes")
-    add("--tls-key", required=True, type=Path, metavar="FILE", help="PEM, without a password")
+    add("--tls-cert", type=Path, metavar="FILE", help="PEM; read again when it changes  [its own, in a Secret]")
+    add("--tls-key", type=Path, metavar="FILE", help="PEM, without a password")
+    add("--ca", type=Path, metavar="FILE", help="PEM; with --tls-cert: what sidecars and API server are to trust")
+    add("--service", default="hitl-operator", metavar="NAME", help="by which it is reached  [%(default)s]")
     add("--http", required=True, type=_host_port, metavar="HOST:PORT", help="for /healthz, /readyz and /metrics")
     add("--settings", type=Path, metavar="FILE", help="the operator's settings as YAML; read again when it changes")
     add("--replica", default="", metavar="NAME", help="unlike that of the other replicas  [the machine's name]")

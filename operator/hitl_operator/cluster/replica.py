@@ -32,19 +32,22 @@ from hitl_operator.cluster.enforced import EnforcedVerifier
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
 from hitl_operator.cluster.events import About, Events
 from hitl_operator.cluster.guard import Enforcement
+from hitl_operator.cluster.issuing import names_of
 from hitl_operator.cluster.lease import Lease
 from hitl_operator.cluster.namespaces import NamespaceCache
+from hitl_operator.cluster.own_certificates import OwnCertificates
 from hitl_operator.cluster.own_name import OwnName
 from hitl_operator.cluster.pods import PodCache
 from hitl_operator.cluster.policy_resources import Resource
 from hitl_operator.cluster.policy_source import PolicySource
 from hitl_operator.cluster.policy_status import PolicyStatus
+from hitl_operator.cluster.publishing import Publishing
 from hitl_operator.cluster.readyz import Checks
 from hitl_operator.cluster.reporter import Reporter
 from hitl_operator.cluster.reviews import Reviews
 from hitl_operator.cluster.root_key import RootKey
 from hitl_operator.cluster.settings_file import SettingsFile
-from hitl_operator.cluster.tls import STRANGERS, ServingCertificate
+from hitl_operator.cluster.tls import STRANGERS, Certification, ServingCertificate
 from hitl_operator.cluster.tokens import TokenAuthenticator
 from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.heads import AuditHeads
@@ -75,15 +78,18 @@ class Place:
         shipped: the installation it belongs to.
         name: of this replica, for people; unlike that of the others.
         listen: ``HOST:PORT`` for sidecars.
+        certificate: None: its own, in a Secret.
         state: folder for what it notes of audit chains.
+        service: by which it is reached, for certificates of its own.
     """
 
     shipped: Shipped
     name: str
     listen: str
-    certificate: ServingCertificate
+    certificate: ServingCertificate | None
     settings: SettingsFile
     state: Path
+    service: str = "hitl-operator"
 
 
 class Replica:
@@ -135,12 +141,23 @@ class Replica:
         # No archive exists yet that could say of a request that it has it, so nothing is ever deleted.
         self._cleanup = Cleanup(api, NoArchive(), leads=lambda: self._lease.is_held, registry=registry, clock=_now)
         self._root_key = RootKey(api, namespace, on_change=self._rekey)
+        # What sidecars and the API server are shown, and told to trust; injection goes by it too.
+        self.certification: Certification = place.certificate or OwnCertificates(
+            vital, namespace, names_of(place.service, namespace), clock=_now, lease=LEASE
+        )
+        self._publishing = Publishing(vital, namespace, lambda: self.certification.admitted)
         self._requests = Trouble(api, "requests-unreadable", meaning="nothing is served until they are read")
         self._hub: Hub | None = None
         self._server: HubServer | None = None
         self._starting = "it was just started"
         Gauge("hitl_leader", "1 while this replica holds the Lease.", registry=registry).set_function(
             lambda: float(self._lease.is_held)
+        )
+        self._expiry = Gauge(
+            "hitl_certificate_expiry_timestamp_seconds",
+            "When what this replica serves with ends, and the authority behind it.",
+            ["certificate"],
+            registry=registry,
         )
 
     @property
@@ -156,6 +173,7 @@ class Replica:
             "namespaces": unless(self._namespaces.synced, "namespaces"),
             "policies": unless(self._policies.synced, "policies"),
             "enforcement": unless(self._enforcement.is_known, "admission policies"),
+            "certificates": lambda: self.certification.wrong,
             "hub": lambda: "" if self.is_serving else self._starting,
             "holds": lambda: "" if self.may_hold else "the API server's checks are being tried; votes do not count yet",
             "running": lambda: "it is being stopped" if self.is_stopping else "",
@@ -171,8 +189,11 @@ class Replica:
             "admission policies": self._enforcement.trouble.why,
             "root key": self._root_key.trouble.why,
             "requests": self._requests.why,
+            "what the API server trusts": self._publishing.trouble.why,
         }
         remarks = {f"no news of {what}": why for what, why in troubles.items() if why}
+        if self.certification.remark:
+            remarks["certificates"] = self.certification.remark
         if (lost := self._enforcement.lost) is not None:
             why = self._enforcement.why or "see the log for why"
             remarks["enforcement"] = f"{lost.reason_code}: no vote counts and nothing new is held; {why}"
@@ -212,6 +233,8 @@ class Replica:
             self._namespaces.run(),
             self._policies.run(),
             self._place.settings.follow(self._resettle),
+            self.certification.run(lambda: self._lease.is_held, lambda: self._publishing.is_settled),
+            self._publishing.run(lambda: self._lease.is_held),
         ]
 
     def _going_on(self, hub: Hub) -> list[Coroutine[Any, Any, None]]:
@@ -265,6 +288,7 @@ class Replica:
             heads=AuditHeads(self._place.state / "audit-heads.jsonl"),
             metrics=self.metrics,
             clock=_now,
+            ca_bundle=lambda: self.certification.bundle,
             standing=self._enforcement,
             leads=lambda: self._lease.is_held,
             ends=store,
@@ -312,7 +336,10 @@ class Replica:
             await event.wait()
         if not hub.is_ready:
             raise Unavailable("NO_CONFIG", "every policy was seen, and no config came of it")
-        self.port = self._server.bind_tls(self._place.listen, self._place.certificate.credentials())
+        while self.certification.wrong:
+            self._starting = self.certification.wrong
+            await asyncio.sleep(_TICK)
+        self.port = self._server.bind_tls(self._place.listen, self.certification.credentials())
         await self._server.start()
         self.is_serving = True
         _log.info("serving", replica=self._place.name, listen=self._place.listen, port=self.port)
@@ -322,6 +349,8 @@ class Replica:
             self.may_hold = self.may_hold or self._enforcement.stands or overdue
             await self._server.tell_health()
             hub.update_gauges()
+            for certificate, ends in self.certification.ends.items():
+                self._expiry.labels(certificate).set(ends.timestamp())
             self._flush(hub)
             if hub.settler.is_following.is_set():
                 self._requests.over()
