@@ -111,7 +111,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options = parser.parse_args(arguments)
     if (options.tls_cert is None) != (options.tls_key is None) or (options.ca and not options.tls_cert):
-        parser.error("--tls-cert and --tls-key go together, and --ca goes with them; leave out all for own certificates")
+        parser.error(
+            "--tls-cert and --tls-key go together, and --ca goes with them; leave out all for own certificates"
+        )
     return options
 
 
