@@ -17,7 +17,25 @@ _SHARED: Final = {
     "hostIPC": "it would share memory with the node",
     "shareProcessNamespace": "the agent could reach into the sidecar's files and memory",
 }
-_TRACING: Final = frozenset({"SYS_PTRACE", "CAP_SYS_PTRACE", "ALL"})
+# What a runtime gives to root anyway; every other capability leads out of its container (policy hitl-protected).
+_HARMLESS: Final = frozenset(
+    [
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "MKNOD",
+        "NET_BIND_SERVICE",
+        "NET_RAW",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    ]
+)
 _MIRROR: Final = "kubernetes.io/config.mirror"
 _DOMAIN: Final = "hitl.dev/"
 _ANNOTATIONS: Final = frozenset({STAMPED, CONTAINERS, *ANNOTATIONS})
@@ -37,7 +55,7 @@ def reasons(metadata: Mapping[str, Any], spec: Mapping[str, Any], containers: Se
     return [
         *_of_pod(spec, annotations),
         *_of_annotations(annotations),
-        *(reason for each in containers for reason in _of_container(each, spec.get("securityContext") or {})),
+        *(reason for each in containers for reason in _of_container(each)),
     ]
 
 
@@ -56,6 +74,14 @@ def _of_pod(spec: Mapping[str, Any], annotations: Mapping[str, str]) -> Iterator
     for field, meaning in _SHARED.items():
         if spec.get(field):
             yield f"spec.{field} is true, and {meaning}; leave it out"
+    context = spec.get("securityContext") or {}
+    groups = context.get("supplementalGroups") or ()
+    for field, values in (
+        *((field, (context.get(field),)) for field in ("runAsUser", "runAsGroup", "fsGroup")),
+        ("supplementalGroups", groups),
+    ):
+        if SIDECAR_USER in values:
+            yield f"spec.securityContext.{field} has {SIDECAR_USER}, which is {SIDECAR}'s alone; choose another"
     names = (spec.get("os") or {}).get("name"), (spec.get("nodeSelector") or {}).get("kubernetes.io/os")
     if "windows" in names:
         yield "it is a Windows pod, and the sidecar runs on Linux; run it in a namespace that is not gated"
@@ -73,15 +99,21 @@ def _of_annotations(annotations: Mapping[str, str]) -> Iterator[str]:
             yield f"annotation {key} is not known; known here: {known}"
 
 
-def _of_container(container: Mapping[str, Any], of_pod: Mapping[str, Any]) -> Iterator[str]:
+def _of_container(container: Mapping[str, Any]) -> Iterator[str]:
     name, context = container.get("name"), container.get("securityContext") or {}
-    user = context.get("runAsUser", of_pod.get("runAsUser"))
-    if user == SIDECAR_USER:
-        yield f'container "{name}" runs as user {SIDECAR_USER}, which is {SIDECAR}\'s alone; choose another runAsUser'
+    for field in ("runAsUser", "runAsGroup"):
+        if context.get(field) == SIDECAR_USER:
+            yield f'container "{name}" has {field} {SIDECAR_USER}, which is {SIDECAR}\'s alone; choose another'
     if context.get("privileged"):
         yield f'container "{name}" is privileged, and could reach into the sidecar; leave that out'
-    if added := _TRACING.intersection((context.get("capabilities") or {}).get("add") or ()):
-        yield f'container "{name}" adds capability {min(added)}, and could read the sidecar\'s memory; leave it out'
+    if context.get("procMount", "Default") != "Default":
+        yield f'container "{name}" has a procMount of its own; leave it out'
+    added = (context.get("capabilities") or {}).get("add") or ()
+    if reaching := [capability for capability in added if capability not in _HARMLESS]:
+        yield (
+            f'container "{name}" adds {", ".join(map(str, reaching))}, with which it could reach into the sidecar; '
+            "leave that out"
+        )
     for each in container.get("volumeMounts") or ():
         path = posixpath.normpath(str(each.get("mountPath", "")))
         if any(path == folder or path.startswith(f"{folder}/") for folder in _FOLDERS):

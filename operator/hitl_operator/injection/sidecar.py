@@ -9,9 +9,13 @@ from hitl_operator.injection.installation import METRICS_PORT, RUN, STATE, TOKEN
 RUN_VOLUME: Final = "hitl-run"
 STATE_VOLUME: Final = "hitl-state"
 TOKEN_VOLUME: Final = "hitl-token"  # noqa: S105 - a volume's name
-VOLUMES: Final = frozenset({RUN_VOLUME, STATE_VOLUME, TOKEN_VOLUME})
+NO_API_VOLUME: Final = "hitl-no-api"
+VOLUMES: Final = frozenset({RUN_VOLUME, STATE_VOLUME, TOKEN_VOLUME, NO_API_VOLUME})
 
 _TOKEN_SECONDS: Final = 3600  # kubelet renews it at four fifths of that
+# Where ServiceAccount admission gives every container the API server's token, unless something is mounted there: an
+# empty folder is, so that the sidecar has no right in the cluster, whoever else is asked, and in which order.
+_API_TOKENS: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 # Seconds for which a sidecar may wait for its first config before it is started anew. Waiting is right while the hub is
 # away; after ten minutes of it the kubelet's back-off begins from its shortest again, so starting anew costs little.
 _UNTIL_CONFIG: Final = 600
@@ -59,17 +63,19 @@ def sidecar(
             {"name": RUN_VOLUME, "mountPath": RUN},
             {"name": STATE_VOLUME, "mountPath": STATE},
             {"name": TOKEN_VOLUME, "mountPath": TOKENS, "readOnly": True},
+            {"name": NO_API_VOLUME, "mountPath": _API_TOKENS, "readOnly": True},
         ],
     }
 
 
 def volumes() -> list[dict[str, Any]]:
-    """Socket, state and token; the last for the sidecar alone."""
+    """Socket, state, token, and nothing at all; the last three for the sidecar alone."""
     token = {"audience": AUDIENCE, "path": "token", "expirationSeconds": _TOKEN_SECONDS}
     return [
         {"name": RUN_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": STATE_VOLUME, "emptyDir": {}},
         {"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}},
+        {"name": NO_API_VOLUME, "emptyDir": {}},
     ]
 
 
