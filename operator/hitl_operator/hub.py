@@ -7,22 +7,26 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
+from hitl.approvals.messages import frozen
 from hitl.approvals.opening import Refuse
+from hitl.approvals.requests import ApprovalRequest
 from hitl.errors import Unavailable
 from hitl.policy.config import COMPILER
+from hitl.policy.globs import normalise
 from hitl.policy.settings import Settings
 from hitl.stores.protocol import ApprovalStore, EndingStore
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
 from hitl_operator.archive.archive import Archive
 from hitl_operator.archive.shipping import Shipping
+from hitl_operator.freezing import Frozen, Labels, LabelsOf, stopping
 from hitl_operator.heads import AuditHeads
 from hitl_operator.identity import Authenticator
 from hitl_operator.keys import Keyring
 from hitl_operator.metrics import HubMetrics
 from hitl_operator.opening import Opened, Opener
 from hitl_operator.pacing import Buckets
-from hitl_operator.records import Witness, Witnesses
+from hitl_operator.records import Witness, Witnesses, record_refusal
 from hitl_operator.releasing import Releaser
 from hitl_operator.settling import Settler
 from hitl_operator.sidecars import Sidecars
@@ -57,6 +61,7 @@ class Hub:
         leads: as `Settler`.
         ends: as `Settler`.
         witness: told of what this hub does to requests.
+        labels_of: which pods a request may be of, for freezes; None: the sidecars that are connected here say.
         at_once: how many look-ups for sidecars, and requests of theirs, the store is given at the same time.
         archive: where evidence goes; None: nowhere.
     """
@@ -77,6 +82,7 @@ class Hub:
         leads: Callable[[], bool] = lambda: True,
         ends: EndingStore | None = None,
         witness: Witness | None = None,
+        labels_of: LabelsOf | None = None,
         at_once: int = _AT_ONCE,
         archive: Archive | None = None,
     ) -> None:
@@ -98,6 +104,7 @@ class Hub:
         self.syncs, self.holds = Streams(), Streams()
         self.uplink: Buckets[str] = Buckets(_UPLINK, _UPLINK_PER_SECOND)
         self.tracker = Tracker()
+        self._labels_of = self._labels_here if labels_of is None else labels_of
         turns = Turns(at_once)
         self.settler = Settler(
             store,
@@ -109,6 +116,7 @@ class Hub:
             standing=standing,
             leads=leads,
             ends=ends,
+            stops=lambda request: stopping(self.source.frozen, request, self._labels_of),
             witness=self.witness,
         )
         self.releaser = Releaser(
@@ -135,6 +143,7 @@ class Hub:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.settler.run())
             tasks.create_task(self.settler.follow())
+            tasks.create_task(self._stop_frozen())
 
     def settings(self) -> Settings:
         """The operator's settings in force."""
@@ -157,6 +166,11 @@ class Hub:
             raise Unavailable(lost.reason_code, lost.message)
         self.heads.note(identity, wish.audit_head, self.clock())
         spec = read_wish(wish.spec_json, identity, preview_bytes=self.settings().preview_bytes)
+        called = f"{normalise(spec.call.server)}/{normalise(spec.call.tool)}"
+        if freeze := next((each for each in self.source.freezes_of(identity) if each.covers(called)), None):
+            refused = Refuse(frozen(freeze))
+            record_refusal(self.metrics, identity.agent.namespace, spec, refused)
+            return refused
         key = self.keyring.keys_of(identity.namespace_uid)[0]
         return await self._opener.open(identity.agent.namespace, spec, key, supersedes=wish.supersedes)
 
@@ -177,6 +191,27 @@ class Hub:
         self.metrics.oldest_pending.set(max(0.0, (now - oldest).total_seconds()))
         for tier in ("confirm", "multi-factor"):
             self.metrics.in_progress.labels(tier).set(sum(request.spec.tier == tier for request in waiting))
+
+    async def _stop_frozen(self) -> None:
+        """End what waits whenever people freeze something (DESIGN 8)."""
+        version = 0
+        before: tuple[Frozen, ...] = ()
+        while True:
+            version = await self.source.changed(version)
+            if before != self.source.frozen:
+                before = self.source.frozen
+                self.settler.look_at_all()
+
+    def _labels_here(self, request: ApprovalRequest) -> list[Labels]:
+        """Of the pod of a request, or of others of its workload, as far as they are connected here."""
+        spec = request.spec
+        found = [
+            each.identity
+            for each in self.sidecars
+            if (each.identity.agent.namespace, each.identity.agent.workload) == (request.namespace, spec.workload)
+        ]
+        own = [each for each in found if each.agent.pod_uid == spec.agent_pod_uid]
+        return [labels for each in own or found for labels in (each.agent.labels, each.stamped) if labels is not None]
 
     def _may_run(self, identity: Identity, epoch: str, revision: str) -> bool:
         served = self.config_for(identity, self.sidecars.compiler_of(identity, epoch))

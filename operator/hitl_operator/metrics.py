@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from hitl.kube.policy_conditions import Accepted
 from hitl.tracing import Traces, trace_id_of
+from hitl_operator.freezing import Frozen
 
 # Half a second up to a day: people answer within minutes, timeouts go up to days.
 _BUCKETS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
@@ -55,6 +56,7 @@ class HubMetrics:
         self.policies_strict = self._gauge(
             "policies_strict", "Those that stayed invalid too long, so that what ran unasked asks a person."
         )
+        self.freezes = self._gauge("freezes", "Freezes in force, of one namespace or of the whole cluster.", "scope")
         self.unmanned = self._gauge("policy_unmanned", "1 for a policy that names a group nobody is in.", "policy")
         self.refused_callers = self._counter(
             "callers_refused_total", "Calls of sidecars that were refused before anything was read.", "reason"
@@ -80,6 +82,12 @@ class HubMetrics:
             self.policies.labels(reason.value).set(counts[reason.value])
         self.policies_strict.set(strict)
         self.config_invalid.set(1 if counts.total() > counts[Accepted.VALID.value] else 0)
+
+    def count_freezes(self, frozen: Iterable[Frozen]) -> None:
+        """What is frozen now, in one namespace or in all of them."""
+        counts = Counted("namespace" if each.namespace else "cluster" for each in frozen)
+        for scope in ("namespace", "cluster"):
+            self.freezes.labels(scope).set(counts[scope])
 
     def serve(self, port: int) -> int:
         """Serve ``/metrics`` on loopback; returns the port, a free one for 0."""

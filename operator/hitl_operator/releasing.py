@@ -103,6 +103,11 @@ class Releaser:
             entry = self._tracker.open.get(wish.handle)
             if entry is None and not request.status.state.is_terminal:
                 continue  # a picture from before its end, which this hub has seen meanwhile
+            if (frozen := self._settler.frozen(request)) is not None:
+                try:
+                    request = await self._settler.write(request, frozen)
+                except Conflict:
+                    continue
             if not request.status.state.is_terminal and (lost := await self._settler.standing.vouch(request)):
                 return self._doubted(identity, wish, entry, lost)
             judged, judgements = await self._settler.judged(request)
@@ -251,7 +256,12 @@ def _not_ready(reason_code: str, message: str) -> hub_pb2.ConsumeResponse:
 
 
 def _cancel_reason(word: str) -> CancelReason:
-    allowed = (CancelReason.WITHDRAWN, CancelReason.POLICY_TIGHTENED, CancelReason.SUPERSEDED)
+    allowed = (
+        CancelReason.WITHDRAWN,
+        CancelReason.POLICY_TIGHTENED,
+        CancelReason.SUPERSEDED,
+        CancelReason.FROZEN,
+    )
     if word not in allowed:
         raise InvalidInput(f"condition_reason: is {word[:64]!r}, must be one of {', '.join(allowed)}")
     return CancelReason(word)

@@ -14,11 +14,12 @@ from datetime import datetime, timedelta
 
 from hitl.approvals.conditions import CancelReason, condition_of, with_condition, with_outcome
 from hitl.approvals.requests import ApprovalRequest, Condition, RequestStatus, State
-from hitl.approvals.settle import Outcome, Settlement, approve_unheld, settle
+from hitl.approvals.settle import Outcome, Settlement, approve_unheld, cancel, settle
 from hitl.approvals.timeline import is_overstated
 from hitl.approvals.votes import with_verified
-from hitl.errors import Conflict, HitlError, NotFound, StoreUnavailable
+from hitl.errors import Conflict, HitlError, NoLongerPending, NotFound, StoreUnavailable
 from hitl.policy.escaping import as_plain
+from hitl.policy.freezes import Freeze, frozen_words
 from hitl.stores.protocol import ApprovalStore, EndingStore
 from hitl_operator.last_resort import LastResort
 from hitl_operator.logs import Log
@@ -52,6 +53,7 @@ class Settler:
         standing: whether anything may rest on what people wrote.
         leads: whether this hub settles also what nobody waits for here; one of several hubs does.
         ends: the store once more, where it can end what can be neither read nor judged.
+        stops: the freeze that a request is under; None: none.
         witness: told of every write.
     """
 
@@ -68,10 +70,12 @@ class Settler:
         witness: Witness | None = None,
         leads: Callable[[], bool] = lambda: True,
         ends: EndingStore | None = None,
+        stops: Callable[[ApprovalRequest], Freeze | None] = lambda _: None,
     ) -> None:
         self.last_resort = LastResort(ends, leads=leads, clock=clock, ended=self._end_as)
         self.standing = Alone() if standing is None else standing
         self._leads = leads
+        self._stops = stops
         self._led = False
         self._witness = Silent() if witness is None else witness
         self._store = store
@@ -238,6 +242,12 @@ class Settler:
         if entry.passed_over:
             self._note(entry, settle(request, now, release_window=self._release_window()))
             return
+        if (frozen := self.frozen(request)) is not None:
+            try:
+                await self.write(request, frozen)
+            except Conflict:
+                self.observe(await self._store.get(request.namespace, request.name), refuted=request.version)
+            return
         if await self.standing.vouch(request) is not None:
             await self._settle_by_time(entry, request, now)
             return
@@ -264,6 +274,22 @@ class Settler:
             await self.write(request, status, judgements)
         except Conflict:
             self.observe(await self._store.get(request.namespace, request.name), refuted=request.version)
+
+    def frozen(self, request: ApprovalRequest) -> RequestStatus | None:
+        """Cancelled, for a request that people stopped, whoever voted on it; None: it goes on, or ended otherwise."""
+        freeze = None if request.status.state.is_terminal else self._stops(request)
+        if freeze is None:
+            return None
+        try:
+            return cancel(
+                request,
+                self._clock(),
+                CancelReason.FROZEN,
+                frozen_words(freeze),
+                release_window=self._release_window(),
+            )
+        except NoLongerPending:
+            return None
 
     async def _settle_by_time(self, entry: Open, request: ApprovalRequest, now: datetime) -> None:
         """Nothing that was written in it can be believed now, but time goes on (I13): expiry alone is written."""

@@ -18,10 +18,12 @@ import rfc8785
 from hitl.errors import InvalidPolicy, Problem
 from hitl.policy.actions import Action
 from hitl.policy.config import COMPILER, canonical_form, config_document, revision_named, together
+from hitl.policy.freezes import Freeze
 from hitl.policy.selectors import selects
 from hitl.policy.settings import Settings
 from hitl.policy.spec import PodSelector, Policy, ToolServer
 from hitl.wire.identity import Identity
+from hitl_operator.freezing import Frozen, reaching
 
 _MOST_LABELS = 8192  # combinations of labels that are remembered; a hub serves 5 000 sidecars
 _MOST_DOCUMENTS = 1024  # documents that are remembered across generations
@@ -117,12 +119,21 @@ class ConfigSource(Protocol):
         ...
 
     @property
+    def frozen(self) -> tuple[Frozen, ...]:
+        """Every freeze in force."""
+        ...
+
+    @property
     def age(self) -> float:
         """Seconds since it was last known that nothing newer is written than what is in force."""
         ...
 
     def concerning(self, identity: Identity) -> tuple[Entry, ...]:
         """The resources in force that a pod gets."""
+        ...
+
+    def freezes_of(self, identity: Identity) -> tuple[Freeze, ...]:
+        """What is stopped for a pod, the longest first."""
         ...
 
     def config_for(self, identity: Identity, key_id: str, compiler: str = COMPILER) -> ServedConfig | None:
@@ -139,6 +150,7 @@ class ConfigBook:
 
     def __init__(self) -> None:
         self.generation: Generation | None = None
+        self.frozen: tuple[Frozen, ...] = ()
         self.measure_age: Callable[[], float] = _just_read
         self._version = 0
         self._by_namespace: dict[str, tuple[Entry, ...]] = {}
@@ -162,11 +174,15 @@ class ConfigBook:
         """As `ConfigSource.age`; whoever publishes says how it is measured (`measure_age`)."""
         return self.measure_age()
 
-    def publish(self, generation: Generation) -> None:
+    def publish(self, generation: Generation, frozen: tuple[Frozen, ...] | None = None) -> None:
         """Put a generation in force for everybody. An unchanged resource should be the same `Entry` as before: what is
         made of it is then found again.
+
+        frozen: every freeze from now on; None: those that were in force stay so.
         """
         self.generation = generation
+        if frozen is not None:
+            self.frozen = frozen
         self._by_namespace = _by_namespace(generation.entries)
         self._version += 1
         self._by_labels.clear()
@@ -191,6 +207,10 @@ class ConfigBook:
             _forget(self._concerning, _MOST_LABELS)
         return found
 
+    def freezes_of(self, identity: Identity) -> tuple[Freeze, ...]:
+        """As `ConfigSource.freezes_of`."""
+        return freezes_of(self.frozen, identity)
+
     def config_for(self, identity: Identity, key_id: str, compiler: str = COMPILER) -> ServedConfig | None:
         """As `ConfigSource.config_for`: the entries of its namespace that select its labels, and the baseline."""
         generation = self.generation
@@ -207,6 +227,7 @@ class ConfigBook:
         entries = self.concerning(identity)
         by_stamp = tuple(entry for entry in entries if not _is_selected(entry, identity.agent.labels))
         floored = _is_floored(generation, identity)
+        freezes = self.freezes_of(identity)
         # Entries are told apart by identity, which is safe while the value holds them.
         content = (*map(id, entries), None, *map(id, by_stamp))
         place = (
@@ -215,6 +236,7 @@ class ConfigBook:
             key_id,
             compiler,
             floored,
+            freezes,
             generation.settings,
             content,
         )
@@ -222,13 +244,20 @@ class ConfigBook:
         if known is not None:
             self._documents.move_to_end(place)
             return known[1]
-        served = serve(generation, identity, key_id, compiler)
+        served = serve(generation, identity, key_id, compiler, frozen=self.frozen)
         self._documents[place] = entries, served
         _forget(self._documents, _MOST_DOCUMENTS)
         return served
 
 
-def serve(generation: Generation, identity: Identity, key_id: str, compiler: str = COMPILER) -> ServedConfig:
+def serve(
+    generation: Generation,
+    identity: Identity,
+    key_id: str,
+    compiler: str = COMPILER,
+    *,
+    frozen: Iterable[Frozen] = (),
+) -> ServedConfig:
     """The config of one pod under a generation. InvalidPolicy if what it selects does not go together.
 
     Every entry compiled by itself when it was accepted, so only what they are to each other is left to be looked at.
@@ -237,7 +266,7 @@ def serve(generation: Generation, identity: Identity, key_id: str, compiler: str
     problems = together([entry.parsed for entry in entries])
     if problems:
         raise InvalidPolicy(tuple(problems))
-    document = document_of(entries, generation.settings, identity, key_id)
+    document = document_of(entries, generation.settings, identity, key_id, freezes=freezes_of(frozen, identity))
     if _is_floored(generation, identity):
         document["floor"] = Action.CONFIRM.word
     labels = identity.agent.labels
@@ -246,7 +275,20 @@ def serve(generation: Generation, identity: Identity, key_id: str, compiler: str
     return ServedConfig(canonical, revision_named(canonical, compiler), generation.settings)
 
 
-def document_of(entries: Iterable[Entry], settings: Settings, identity: Identity, key_id: str) -> dict[str, Any]:
+def freezes_of(frozen: Iterable[Frozen], identity: Identity) -> tuple[Freeze, ...]:
+    """What is stopped for a pod, the longest first."""
+    agent = identity.agent
+    return reaching(frozen, agent.namespace, (agent.labels, identity.stamped))
+
+
+def document_of(
+    entries: Iterable[Entry],
+    settings: Settings,
+    identity: Identity,
+    key_id: str,
+    *,
+    freezes: Iterable[Freeze] = (),
+) -> dict[str, Any]:
     """The config document that these entries make, not yet compiled."""
     kept = tuple(entries)
     return config_document(
@@ -256,6 +298,7 @@ def document_of(entries: Iterable[Entry], settings: Settings, identity: Identity
         settings=settings,
         policies=[entry.to_json() for entry in kept if entry.policy is not None],
         tool_servers=[entry.to_json() for entry in kept if entry.policy is None],
+        freezes=freezes,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 from hitl.approvals import messages
+from hitl.approvals.conditions import CancelReason
 from hitl.approvals.edits import Edit, one_approval_suffices
 from hitl.approvals.tightening import Change, compare
 from hitl.errors import HitlError, Unavailable
@@ -262,12 +263,16 @@ class Releaser:
             self._check_again(hold.raw, caller)
 
     async def _refuse(self, hold: Hold, state: hub_pb2.HoldResponse, call: ToolCall, verdict: Verdict) -> None:
-        """The policy says Deny by now (I8)."""
-        outcome = await self._hub.cancel(hold.handle, verdict.explanation, "PolicyTightened")
+        """The policy says Deny by now, or people stopped it (I8)."""
+        frozen = verdict.reason_code == "FROZEN"
+        outcome = await self._hub.cancel(hold.handle, verdict.explanation, "Frozen" if frozen else "PolicyTightened")
         if outcome not in (gate_pb2.OUTCOME_CANCELLED, gate_pb2.OUTCOME_DENIED):
             hold.release_over()  # another outcome was faster; the stream brings it
             return
         self._edits.forget(hold.key)
+        if frozen:
+            self._refuse_frozen(hold, state, call, verdict)
+            return
         code = "LIMIT" if verdict.reason_code == "LIMIT" else "TIGHTENED"
         cancelled = hub_pb2.HoldResponse()
         cancelled.CopyFrom(state)
@@ -276,6 +281,20 @@ class Releaser:
         self._recorder.decision(call, cancelled, "Cancelled", hold.digest)
         response = answers.refused(code, verdict.message, verdict_to_proto(verdict, digest=hold.digest))
         response.handle = hold.handle
+        response.checkpoint = hold.checkpoint
+        self._end(hold, response)
+
+    def _refuse_frozen(self, hold: Hold, state: hub_pb2.HoldResponse, call: ToolCall, verdict: Verdict) -> None:
+        """What waited is cancelled: nobody said no to the call itself (I9)."""
+        name = hold.handle.partition("/")[2]
+        response = answers.of(
+            messages.cancelled(CancelReason.FROZEN, name, why=verdict.explanation), handle=hold.handle
+        )
+        cancelled = hub_pb2.HoldResponse()
+        cancelled.CopyFrom(state)
+        cancelled.reason_code, cancelled.message = response.reason_code, response.message
+        self._recorder.decision(call, cancelled, "Cancelled", hold.digest)
+        response.verdict.CopyFrom(verdict_to_proto(verdict, digest=hold.digest))
         response.checkpoint = hold.checkpoint
         self._end(hold, response)
 

@@ -25,11 +25,11 @@ def authors_of(plane: ControlPlane, namespace: str) -> None:
     """
     applied(
         plane,
-        _binding(namespace, "author", "hitl-policy-author", AUTHOR, RELAXER),
-        _binding(namespace, "relaxer", "hitl-policy-relaxer", RELAXER),
+        binding(namespace, "author", "hitl-policy-author", AUTHOR, RELAXER),
+        binding(namespace, "relaxer", "hitl-policy-relaxer", RELAXER),
     )
     for user, verb in ((AUTHOR, "create"), (RELAXER, "create"), (RELAXER, "relax")):
-        _until_allowed(plane, user, verb, "agentpolicies.hitl.dev", "-n", namespace)
+        until_allowed(plane, user, verb, "agentpolicies.hitl.dev", "-n", namespace)
 
 
 def baseline_authors(plane: ControlPlane) -> None:
@@ -44,12 +44,12 @@ def baseline_authors(plane: ControlPlane) -> None:
     applied(
         plane,
         kind | {"metadata": {"name": name}, "rules": [rule]},
-        _binding("", name, name, BASELINE_AUTHOR, BASELINE_RELAXER),
-        _binding("", "test-baseline-relaxer", "hitl-policy-relaxer", BASELINE_RELAXER),
+        binding("", name, name, BASELINE_AUTHOR, BASELINE_RELAXER),
+        binding("", "test-baseline-relaxer", "hitl-policy-relaxer", BASELINE_RELAXER),
     )
-    _until_allowed(plane, BASELINE_AUTHOR, "create", "clusteragentpolicies.hitl.dev")
-    _until_allowed(plane, BASELINE_RELAXER, "create", "clusteragentpolicies.hitl.dev")
-    _until_allowed(plane, BASELINE_RELAXER, "relax", "agentpolicies.hitl.dev", "-A")
+    until_allowed(plane, BASELINE_AUTHOR, "create", "clusteragentpolicies.hitl.dev")
+    until_allowed(plane, BASELINE_RELAXER, "create", "clusteragentpolicies.hitl.dev")
+    until_allowed(plane, BASELINE_RELAXER, "relax", "agentpolicies.hitl.dev", "-A")
 
 
 def access_of(plane: ControlPlane, user: str) -> Access:
@@ -57,13 +57,13 @@ def access_of(plane: ControlPlane, user: str) -> Access:
     return Access.from_kubeconfig(plane.kubeconfig(user))
 
 
-def _until_allowed(plane: ControlPlane, user: str, *wish: str) -> None:
+def until_allowed(plane: ControlPlane, user: str, *wish: str) -> None:
     until = time.monotonic() + ACTING
     while (said := plane.kubectl("auth", "can-i", *wish, f"--as={user}")).stdout.strip() != "yes":
         assert time.monotonic() < until, f"{user} may not {' '.join(wish)}: {said.stdout}{said.stderr}"
 
 
-def _binding(namespace: str, name: str, role: str, *users: str) -> dict[str, Any]:
+def binding(namespace: str, name: str, role: str, *users: str) -> dict[str, Any]:
     """In one namespace; in the whole cluster where none is named."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",

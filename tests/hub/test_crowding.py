@@ -110,7 +110,7 @@ async def test_B5_another_namespace_s_deny_waits_for_no_crowd() -> None:
     """B5: with the reading of many policies ahead of it, it is decided in the second step at the latest, even where
     each of theirs takes a step of its own; theirs follow.
     """
-    decider = Decider(ALL_FACTORS)
+    decider = Decider(ALL_FACTORS, "hitl-system")
     quiet = a_resource(0, namespace="quiet")
     crowd = [a_resource(number, SLOW) for number in range(60)]
     await decider.decide([quiet], {}, Settings(), BORN)
@@ -128,7 +128,7 @@ async def test_B5_another_namespace_s_deny_waits_for_no_crowd() -> None:
 
 async def test_H1_the_first_decision_is_about_everything() -> None:
     """H1: however long that takes, nothing is decided by a part of what is written."""
-    decider = Decider(ALL_FACTORS)
+    decider = Decider(ALL_FACTORS, "hitl-system")
     crowd = [a_resource(number, SLOW) for number in range(20)]
     await decider.read_all(crowd, {})
     found = await decider.decide(crowd, {}, Settings(), BORN)
@@ -137,7 +137,7 @@ async def test_H1_the_first_decision_is_about_everything() -> None:
 
 async def test_B5_until_it_is_read_a_change_is_still_on_its_way() -> None:
     """B5, C6: what was decided of a resource holds until its news was read; a new one is not there yet."""
-    decider = Decider(ALL_FACTORS)
+    decider = Decider(ALL_FACTORS, "hitl-system")
     before = [a_resource(number, SLOW) for number in range(40)]
     await decider.read_all(before, {})
     await decider.decide(before, {}, Settings(), BORN)

@@ -118,7 +118,9 @@ def test_the_command_prints_everything_in_an_order_that_applies() -> None:
 
 
 def test_roles_give_no_more_than_their_names_say() -> None:
-    """Viewers write nothing, reviewers write a status and say their verbs, and only the relaxer may relax."""
+    """Viewers write nothing, reviewers a status and their verbs; only the relaxer and who is on call may relax,
+    and he writes no policy.
+    """
     named = {each["metadata"]["name"]: each for each in roles() if each["kind"] == "ClusterRole"}
 
     def rights(name: str) -> set[tuple[str, str]]:
@@ -131,7 +133,12 @@ def test_roles_give_no_more_than_their_names_say() -> None:
     assert {where for where, _ in writing} == {"approvalrequests/status", "approvalrequests/confirm"}
     assert {verb for where, verb in writing if where == "approvalrequests/status"} == {"patch"}
     assert ("approvalrequests/multi-factor", "approve") in rights("hitl-senior-reviewer")
-    assert [name for name in named if ("agentpolicies", "relax") in rights(name)] == ["hitl-policy-relaxer"]
+    relaxing = {name for name in named if ("agentpolicies", "relax") in rights(name)}
+    assert relaxing == {"hitl-policy-relaxer", "hitl-on-call"}
+    freezing = {("policyoverrides", "create")}
+    assert {right for right in rights("hitl-freezer") if right[1] not in reading} == freezing
+    thawing = freezing | {("policyoverrides", "delete"), ("agentpolicies", "relax")}
+    assert {right for right in rights("hitl-on-call") if right[1] not in reading} == thawing
     overrides = {("approvalrequests/confirm", "override"), ("approvalrequests/multi-factor", "override")}
     assert [name for name in named if overrides & rights(name)] == ["hitl-breakglass"]
     assert {right for right in rights("hitl-breakglass") if right[1] not in reading} == overrides | {

@@ -60,6 +60,7 @@ def a_document(*policies: dict[str, Any], settings: Settings | None = None, **mo
         policies=policies or (a_policy(),),
         tool_servers=more.get("tool_servers", ()),
         key_id=KEY_ID,
+        freezes=more.get("freezes", ()),
     )
 
 

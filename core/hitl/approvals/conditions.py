@@ -17,6 +17,7 @@ class CancelReason(StrEnum):
       request takes its place and no vote is carried over.
     - EnforcementLost: a vote came in while the API server's checks did not provably stand (SECURITY C4).
     - Deleted: the stored request vanished.
+    - Frozen: people stopped the agent or the tool (PolicyOverride); nobody said no to this call.
     - Shutdown: the gate is being taken down for good.
     """
 
@@ -25,6 +26,7 @@ class CancelReason(StrEnum):
     SUPERSEDED = "Superseded"
     ENFORCEMENT_LOST = "EnforcementLost"
     DELETED = "Deleted"
+    FROZEN = "Frozen"
     SHUTDOWN = "Shutdown"
 
 

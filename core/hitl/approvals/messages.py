@@ -19,6 +19,7 @@ from hitl.approvals.settlement import Outcome, Settlement
 from hitl.approvals.timeline import deadline_of
 from hitl.approvals.votes import denials
 from hitl.policy import wording
+from hitl.policy.freezes import Freeze, frozen_advice, frozen_words
 
 
 class AgentOutcome(StrEnum):
@@ -69,7 +70,7 @@ def answer(request: ApprovalRequest, found: Settlement, *, release_window: int =
         case Outcome.EXPIRED:
             return expired(request, settled, release_window=release_window)
         case Outcome.CANCELLED:
-            return cancelled(CancelReason(found.reason), request.name, edit=found.edit)
+            return cancelled(CancelReason(found.reason), request.name, edit=found.edit, why=found.message)
         case Outcome.CONSUMED:
             return already_released(request)
         case never:
@@ -159,8 +160,11 @@ def expired(request: ApprovalRequest, settled: RequestStatus | None = None, *, r
     return Answer(AgentOutcome.EXPIRED, "NOT_DECIDED", f"{text} Tell the user, or ask again later.")
 
 
-def cancelled(reason: CancelReason, name: str, *, edit: Edit | None = None) -> Answer:
-    """It ended without an answer of people. Where the policy forbids it by now, the answer is the policy's no."""
+def cancelled(reason: CancelReason, name: str, *, edit: Edit | None = None, why: str = "") -> Answer:
+    """It ended without an answer of people. Where the policy forbids it by now, the answer is the policy's no.
+
+    why: who froze it, until when and what for.
+    """
     again = "Make the call again to ask again."
     match reason:
         case CancelReason.POLICY_TIGHTENED:
@@ -186,11 +190,21 @@ def cancelled(reason: CancelReason, name: str, *, edit: Edit | None = None) -> A
         case CancelReason.DELETED:
             text = f"{name} was deleted while it waited. Nothing ran. {again}"
             return Answer(AgentOutcome.CANCELLED, "DELETED", text)
+        case CancelReason.FROZEN:
+            text = f"{name} ended, {why or 'frozen'}; nobody said no to the call itself. Nothing ran. "
+            then = "Make it again only once the freeze is over; tell the user that it was stopped."
+            return Answer(AgentOutcome.CANCELLED, "FROZEN", text + then)
         case CancelReason.SHUTDOWN:
             text = f"{name} ended because the gate is being shut down. Nothing ran. {again}"
             return Answer(AgentOutcome.CANCELLED, "SHUTDOWN", text)
         case never:
             assert_never(never)
+
+
+def frozen(freeze: Freeze) -> Answer:
+    """Nobody is asked: people stopped the agent or the tool."""
+    said = f"Refused: {frozen_words(freeze)}. {frozen_advice(freeze)}"
+    return Answer(AgentOutcome.DENIED, "FROZEN", said)
 
 
 def already_released(request: ApprovalRequest) -> Answer:

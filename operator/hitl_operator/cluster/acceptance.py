@@ -23,8 +23,10 @@ from hitl.policy.spec import PodSelector, Policy
 from hitl.policy.verdicts import SecondFactor
 from hitl_operator.cluster import accepted_words
 from hitl_operator.cluster.crowding import beyond
+from hitl_operator.cluster.overrides import Judged
 from hitl_operator.cluster.policy_resources import Key, Resource, missing_factors
 from hitl_operator.cluster.readings import LastGood, Reading, Readings, stumbled
+from hitl_operator.freezing import Frozen, next_end
 from hitl_operator.sources import Entry, Floor, Generation
 
 ALL_FACTORS: Final = frozenset((SecondFactor.ANY, SecondFactor.HARDWARE))
@@ -41,6 +43,7 @@ class Outcome:
         good: what is to be remembered as accepted last; None: nothing ever was.
         floor: the pods that ask people about everything because of it, once its grace is over.
         strict_at: when that will be; None where it never will.
+        frozen: of a PolicyOverride: what it stops; None: nothing.
     """
 
     resource: Resource
@@ -50,6 +53,7 @@ class Outcome:
     good: LastGood | None = None
     floor: Floor | None = None
     strict_at: datetime | None = None
+    frozen: Frozen | None = None
 
     @property
     def is_accepted(self) -> bool:
@@ -59,16 +63,31 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What becomes of all of them: the generation in force, and an outcome for each."""
+    """What becomes of all of them: the generation in force, and an outcome for each.
+
+    Attributes:
+        frozen: every freeze in force.
+    """
 
     generation: Generation
     outcomes: Mapping[Key, Outcome]
+    frozen: tuple[Frozen, ...] = ()
 
     @property
     def next_change(self) -> datetime | None:
         """When something changes although nobody writes anything."""
         waiting = [each.strict_at for each in self.outcomes.values() if each.strict_at and each.floor is None]
-        return min(waiting, default=None)
+        ends = next_end(self.frozen)
+        return min([*waiting, ends] if ends is not None else waiting, default=None)
+
+    def with_overrides(self, judged: Mapping[Key, Judged]) -> "Acceptance":
+        """With what became of PolicyOverrides, which need no grace and nobody's memory."""
+        outcomes = {
+            key: Outcome(each.resource, None, each.reason, each.message, frozen=each.frozen)
+            for key, each in judged.items()
+        }
+        frozen = tuple(each.frozen for each in judged.values() if each.frozen is not None)
+        return replace(self, outcomes={**self.outcomes, **outcomes}, frozen=frozen)
 
 
 def available_factors(shipped: Shipped) -> frozenset[SecondFactor]:

@@ -50,6 +50,11 @@ class AcceptedSpecs:
         self._api = api
         self._namespace = namespace
 
+    @property
+    def namespace(self) -> str:
+        """The operator's."""
+        return self._namespace
+
     async def read_all(self, written: Mapping[str, Resource] = MappingProxyType({})) -> dict[str, Stored]:
         """Every one by uid. One that cannot be gone by is reported and counts as not there.
 

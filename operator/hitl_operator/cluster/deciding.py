@@ -15,7 +15,8 @@ from hitl.policy.settings import Settings
 from hitl.policy.verdicts import SecondFactor
 from hitl_operator.cluster.acceptance import Acceptance, accept
 from hitl_operator.cluster.crowding import beyond, in_turns
-from hitl_operator.cluster.policy_resources import Key, Resource
+from hitl_operator.cluster.overrides import judge
+from hitl_operator.cluster.policy_resources import OVERRIDE, Key, Resource
 from hitl_operator.cluster.readings import LastGood, Readings
 
 _TURN: Final = 0.25  # seconds of reading at a time
@@ -25,9 +26,12 @@ REST: Final = 0.25  # seconds until the next: sidecars and streams want the proc
 class Decider:
     """Not for several callers at once: each call waits for the one before."""
 
-    def __init__(self, factors: frozenset[SecondFactor]) -> None:
-        """`factors`: the second factors that people can show here."""
+    def __init__(self, factors: frozenset[SecondFactor], operator_namespace: str) -> None:
+        """`factors`: the second factors that people can show here; `operator_namespace`: whose PolicyOverrides are for
+        every namespace.
+        """
         self._factors = factors
+        self._operator_namespace = operator_namespace
         self._readings = Readings()
         self._decided: Mapping[Key, Resource] = {}
         self._served: dict[str, int] = {}
@@ -38,7 +42,7 @@ class Decider:
         """Read everything, so that the first decision is about all of it (SECURITY H1)."""
         self.is_behind = True
         while self.is_behind:
-            self.is_behind = bool(await asyncio.to_thread(self._read, written, good))
+            self.is_behind = bool(await asyncio.to_thread(self._read, _without_overrides(written), good))
 
     async def decide(
         self, written: Collection[Resource], good: Mapping[str, LastGood], settings: Settings, now: datetime
@@ -56,13 +60,16 @@ class Decider:
     def _decide(
         self, written: Collection[Resource], good: Mapping[str, LastGood], settings: Settings, now: datetime
     ) -> Acceptance:
+        # Nothing that waits to be read keeps a freeze waiting: these are few words each.
+        overrides = judge(written, now, operator_namespace=self._operator_namespace)
+        written = _without_overrides(written)
         unread = {each.key for each in self._read(written, good)}
         self.is_behind = bool(unread)
         resources = [self._as_decided(each) if each.key in unread else each for each in written]
         known = [each for each in resources if each is not None]
         found = accept(known, good, readings=self._readings, settings=settings, now=now, factors=self._factors)
         self._decided = {each.key: each for each in known}
-        return found
+        return found.with_overrides(overrides)
 
     def _read(self, written: Collection[Resource], good: Mapping[str, LastGood]) -> list[Resource]:
         """Read for a moment; what is left to be read."""
@@ -94,3 +101,7 @@ class Decider:
         """It before its news, where it was there before."""
         before = self._decided.get(resource.key)
         return before if before is not None and before.uid == resource.uid else None
+
+
+def _without_overrides(written: Collection[Resource]) -> list[Resource]:
+    return [each for each in written if each.kind != OVERRIDE]

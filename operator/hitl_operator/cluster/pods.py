@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from hitl.approvals.requests import ApprovalRequest
 from hitl.errors import HitlError, InvalidInput
 from hitl.kube.api import KubeAPI
 from hitl.kube.marks import GATED, SIDECAR, STAMPED
@@ -77,6 +78,16 @@ class PodCache:
     def get(self, namespace: str, name: str) -> Pod | None:
         """A gated pod; None for one that is not there or carries no label of ours."""
         return self._reflector.items.get((namespace, name))
+
+    def labels_of(self, request: ApprovalRequest) -> list[Mapping[str, str]]:
+        """The labels of the pod of a request, now and at injection; where it is gone, of the others of its workload."""
+        own = self.get(request.namespace, request.spec.agent_pod)
+        pods = [own] if own is not None and own.uid == request.spec.agent_pod_uid else self._of_workload(request)
+        return [labels for pod in pods for labels in (pod.labels, pod.stamped) if labels is not None]
+
+    def _of_workload(self, request: ApprovalRequest) -> list[Pod]:
+        wanted = request.namespace, request.spec.workload
+        return [pod for pod in self._reflector.items.values() if (pod.namespace, pod.workload) == wanted]
 
     async def run(self) -> None:
         """Follow the API server until cancelled."""

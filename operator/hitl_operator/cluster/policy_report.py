@@ -9,11 +9,13 @@ from typing import Any
 from hitl.kube.policy_conditions import PolicyCondition, Programmed, ReviewDue, ReviewersAvailable
 from hitl_operator.cluster.acceptance import Outcome
 from hitl_operator.cluster.manning import Manned
-from hitl_operator.cluster.policy_resources import Resource
+from hitl_operator.cluster.policy_resources import OVERRIDE, Resource
 from hitl_operator.cluster.replica_reports import Tally
 from hitl_operator.usage import Used
 
 _LONGEST_REASON = 1024
+# Of these it is only said whether they are accepted: nobody decides what they hold.
+_PLAIN = ("ToolServer", OVERRIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def status_of(resource: Resource, outcome: Outcome, known: Known, now: datetime)
     """The whole status, with the times of those conditions that stay as they are in `resource.status`."""
     findings = [_accepted(outcome, known.unkept)]
     policy = outcome.entry.policy if outcome.entry is not None else None
-    if resource.kind != "ToolServer":
+    if resource.kind not in _PLAIN:
         if known.tally is not None or outcome.entry is None:
             findings.append(_programmed(outcome, known.tally or Tally()))
         if known.manned is not None and policy is not None:
@@ -60,6 +62,8 @@ def status_of(resource: Resource, outcome: Outcome, known: Known, now: datetime)
         "observedGeneration": outcome.resource.generation,
         "conditions": [found[kind] for kind in PolicyCondition if found.get(kind)],
     }
+    if resource.kind == OVERRIDE:
+        status["state"] = "Ended" if outcome.frozen is None else "Frozen"
     if policy is not None:
         status["inForce"] = {"mode": policy.mode.value, "autonomy": policy.autonomy.value}
     if resource.kind != "ToolServer" and known.tally is not None:

@@ -14,15 +14,19 @@ from hitl.errors import InvalidInput, InvalidPolicy, Problem
 from hitl.kube.manifests import API_VERSION
 from hitl.kube.paths import path_of
 from hitl.policy.parse import parse_policy, parse_tool_server
+from hitl.policy.parsing_freezes import KIND
 from hitl.policy.parsing_reader import UNKNOWN_KEY
 from hitl.policy.spec import Policy, ToolServer
 from hitl.policy.verdicts import Requirement, SecondFactor
 from hitl.policy.weights import MAX_SPEC, weight_of, weight_problem
 
+OVERRIDE: Final = KIND
+
 PLURALS: Final[Mapping[str, str]] = {
     "AgentPolicy": "agentpolicies",
     "ClusterAgentPolicy": "clusteragentpolicies",
     "ToolServer": "toolservers",
+    OVERRIDE: "policyoverrides",
 }
 KINDS: Final[Mapping[str, str]] = {plural: kind for kind, plural in PLURALS.items()}
 
@@ -37,7 +41,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One AgentPolicy, ClusterAgentPolicy or ToolServer as it is written now.
+    """One AgentPolicy, ClusterAgentPolicy, ToolServer or PolicyOverride as it is written now.
 
     Attributes:
         version: of the whole object; grows with every write to it.

@@ -20,7 +20,7 @@ from hitl_operator.cluster.acceptance import ALL_FACTORS, Acceptance, Outcome
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
 from hitl_operator.cluster.deciding import REST, Decider
 from hitl_operator.cluster.defects import note_defect
-from hitl_operator.cluster.policy_resources import Resource
+from hitl_operator.cluster.policy_resources import OVERRIDE, Resource
 from hitl_operator.cluster.readings import LastGood
 from hitl_operator.cluster.trouble import Trouble, in_words
 from hitl_operator.cluster.undecided import Undecided
@@ -82,7 +82,7 @@ class PolicySource:
         self._metrics = metrics
         self._factors = factors
         self._look_every = look_every
-        self._decider = Decider(factors)
+        self._decider = Decider(factors, specs.namespace)
         self._good: dict[str, LastGood] = {}
         self._stored: dict[str, LastGood] = {}
         self._to_keep = asyncio.Event()
@@ -129,7 +129,7 @@ class PolicySource:
                 break
             await asyncio.sleep(_TRY_AGAIN)
         self._trouble.over()
-        self._decider = Decider(self._factors)
+        self._decider = Decider(self._factors, self._specs.namespace)
         self.unkept.clear()
         self._good = {uid: stored.good for uid, stored in kept.items()}
         self._stored = dict(self._good)
@@ -174,7 +174,7 @@ class PolicySource:
                 self._dirty.set()
             self._good = {each.uid: kept for each in written if (kept := self._newest(each, found, good))}
             if before is None or _content(before) != _content(found):
-                self._book.publish(found.generation)
+                self._book.publish(found.generation, found.frozen)
             self.acceptance = found
         for outcome in found.outcomes.values():
             _report(before.outcomes.get(outcome.resource.key) if before is not None else None, outcome)
@@ -182,6 +182,7 @@ class PolicySource:
             (each.reason.value for each in found.outcomes.values()),
             strict=sum(each.floor is not None for each in found.outcomes.values()),
         )
+        self._metrics.count_freezes(found.frozen)
         self._to_keep.set()
         for listener in self.listeners:
             listener()
@@ -207,8 +208,9 @@ class PolicySource:
             try:
                 refused = await self._forget_gone() + await self._save_all()
             except StoreUnavailable as error:
-                problem = in_words(error, self._api)
-                _log.error("accepted-specs-unwritable", problem=problem, meaning="tried again in a moment")
+                _log.error(
+                    "accepted-specs-unwritable", problem=in_words(error, self._api), meaning="tried again in a moment"
+                )
                 self._to_keep.set()
                 await asyncio.sleep(_TRY_AGAIN)
             else:
@@ -290,11 +292,14 @@ class PolicySource:
 def _content(acceptance: Acceptance) -> tuple[object, ...]:
     """What sidecars can notice of it."""
     generation = acceptance.generation
-    return *map(id, generation.entries), generation.floors, generation.settings
+    return *map(id, generation.entries), generation.floors, generation.settings, acceptance.frozen
 
 
 def _report(before: Outcome | None, now: Outcome) -> None:
     """Say in the log what became of a resource, once for every change of that."""
+    if now.resource.kind == OVERRIDE and (before is None or before.frozen != now.frozen):
+        _log.warning("frozen" if now.frozen is not None else "freeze-ended", override=now.resource, says=now.message)
+        return
     same = before is not None and (before.reason, before.resource.content) == (now.reason, now.resource.content)
     if not same and now.reason is Accepted.VALID:
         _log.info("policy-accepted", policy=now.resource, generation=now.resource.generation)

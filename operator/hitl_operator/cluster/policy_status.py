@@ -20,7 +20,7 @@ from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.manning import Manned, Manning
 from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.policy_report import Known, is_as, status_of
-from hitl_operator.cluster.policy_resources import Resource, path_of_resource
+from hitl_operator.cluster.policy_resources import OVERRIDE, Resource, path_of_resource
 from hitl_operator.cluster.policy_source import PolicySource
 from hitl_operator.cluster.replica_reports import Tally
 from hitl_operator.cluster.replicas import Reports
@@ -224,7 +224,7 @@ class PolicyStatus:
         return Known(
             tally=self._reports.tallies.get(resource.uid, Tally()),
             manned=manned[1] if manned is not None and manned[0] == generation else None,
-            usage=self._usage_of(resource) if resource.kind != "ToolServer" else None,
+            usage=self._usage_of(resource) if resource.kind not in ("ToolServer", OVERRIDE) else None,
             unkept=self._source.unkept.get(resource.uid, ""),
         )
 

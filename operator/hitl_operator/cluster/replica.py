@@ -31,6 +31,7 @@ from hitl_operator.cluster.door import Door
 from hitl_operator.cluster.enforced import EnforcedVerifier
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
 from hitl_operator.cluster.events import About, Events
+from hitl_operator.cluster.freeze_news import FreezeNews
 from hitl_operator.cluster.guard import Enforcement
 from hitl_operator.cluster.issuing import names_of
 from hitl_operator.cluster.lease import Lease
@@ -129,6 +130,7 @@ class Replica:
             factors=available_factors(place.shipped),
         )
         self._events = Events(api, namespace, place.name, registry=registry, clock=_now)
+        FreezeNews(self._policies, self._events.say)
         self._enforcement = Enforcement(
             vital,
             place.shipped,
@@ -293,6 +295,7 @@ class Replica:
             leads=lambda: self._lease.is_held,
             ends=store,
             witness=self._events,
+            labels_of=self._pods.labels_of,
             at_once=_LOOK_UPS,
         )
         door = Door(authenticator, self.metrics.refused_callers)

@@ -161,10 +161,11 @@ class Reporter:
                 sidecar.since,
                 sidecar.refused,
             )
-            for entry in self._book.concerning(identity):
-                if entry.policy is None:
-                    continue
-                tally = tallies.setdefault(entry.uid, Tally())
+            labels = identity.agent.labels, identity.stamped
+            reached = [each.freeze.uid for each in self._book.frozen if each.reaches(identity.agent.namespace, labels)]
+            policies = [entry.uid for entry in self._book.concerning(identity) if entry.policy is not None]
+            for uid in (*policies, *reached):
+                tally = tallies.setdefault(uid, Tally())
                 tally.total += 1
                 tally.current += is_current
                 if not is_current and len(tally.behind) < MOST_BEHIND:
