@@ -30,7 +30,7 @@ test: $(READY) ## unit, tables, properties, life cycle, integration, the chart, 
 	$(BIN)/python -m charts.tools
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
-check: $(READY) ## format, lint, types, import contracts, generated files, protos
+check: $(READY) ## format, lint, types, import contracts, generated files, protos, the chart (its tools are built once, about six minutes)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -39,6 +39,7 @@ check: $(READY) ## format, lint, types, import contracts, generated files, proto
 	./proto/generate --check
 	$(BIN)/python crds/generate.py --check
 	$(BIN)/python -m charts.generate --check
+	$(BIN)/python -m charts.lint
 
 bench: $(READY) ## the budgets of docs/benchmarks.md, as ratios side by side in one run
 	$(BIN)/python -m benchmarks

@@ -69,7 +69,7 @@ def provide(
     """
     environment = os.environ if environment is None else environment
     say = say or (lambda line: print(f"{kind.title}: {line}", file=sys.stderr, flush=True))
-    cache = _cache(environment)
+    cache = cache_of(environment)
     shelf = cache / kind.shelf
     folder = shelf / kind.version
     found = _given(kind, environment)
@@ -102,7 +102,8 @@ def _given(kind: Kind, environment: Mapping[str, str]) -> dict[str, Path]:
     return found
 
 
-def _cache(environment: Mapping[str, str]) -> Path:
+def cache_of(environment: Mapping[str, str]) -> Path:
+    """Where everything is kept that was got: HITL_CACHE, else ~/.cache/hitl."""
     home = environment.get("HITL_CACHE")
     return Path(home) if home else Path.home() / ".cache" / "hitl"
 
