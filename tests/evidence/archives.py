@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from hitl.audit import Chain, Head, RecordKind
-from hitl.audit.signing import AuditKey
+from hitl.audit.archive import ArchiveReport, verify_archive
+from hitl.audit.signing import AuditKey, PublicKeys
 from hitl.policy.calls import Agent
 from hitl.v1 import hub_pb2
 from hitl.wire.identity import Identity
@@ -68,3 +69,8 @@ def said(head: Head, identity: Identity | None = None, at: datetime = NOON) -> S
 
 def as_proto(head: Head) -> hub_pb2.AuditHead:
     return hub_pb2.AuditHead(epoch=head.epoch, sequence=head.sequence, head=head.hash)
+
+
+def a_checked(folder: Path) -> ArchiveReport:
+    """What an auditor finds who holds the public key."""
+    return verify_archive(folder, PublicKeys([KEY.pem]).is_good)

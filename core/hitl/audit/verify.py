@@ -21,6 +21,8 @@ class ProblemKind(StrEnum):
     MISSING = "missing"
     REORDERED = "reordered"
     UNREADABLE = "unreadable"
+    FORKED = "forked"
+    UNSIGNED = "unsigned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Report:
 
 def verify(source: Path | Iterable[bytes], anchors: Iterable[Head] = ()) -> Report:
     """Walk a log (file, directory of segments, or its lines with their newlines) and say everything that is wrong."""
-    walk = _Walk({(anchor.epoch, anchor.sequence): anchor.hash for anchor in anchors})
+    walk = Walk({(anchor.epoch, anchor.sequence): anchor.hash for anchor in anchors})
     lines = lines_of(source) if isinstance(source, Path) else _numbered(source)
     for line in lines:
         walk.step(line)
@@ -69,7 +71,7 @@ def _numbered(lines: Iterable[bytes]) -> Iterable[Line]:
 
 
 @dataclass(slots=True)
-class _Walk:
+class Walk:
     """Where the walk stands. `hash` is None behind a line that nothing can be said about."""
 
     anchors: dict[tuple[str, int], str]
@@ -109,6 +111,10 @@ class _Walk:
         else:
             self._first_of_epoch(record, line.place)
         self._move(record, line)
+
+    def begin_behind(self, head: Head) -> None:
+        """What follows was linked to this record, which is not here any more and whose absence is accounted for."""
+        self.epoch, self.sequence, self.hash, self.stopped = head.epoch, head.sequence, head.hash, True
 
     def _next_of_epoch(self, record: AuditRecord, place: str) -> None:
         wanted = self.sequence + 1

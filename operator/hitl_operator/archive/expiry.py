@@ -1,5 +1,6 @@
 """Deletes whole days that are too old, after a signed note of what stood there, so that nobody misses it later."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
@@ -12,6 +13,8 @@ from hitl.errors import InvalidInput
 from hitl_operator.archive.runs import end_of
 from hitl_operator.logs import Log
 
+_GOING = ".expired"
+
 _log = Log(__name__)
 
 
@@ -22,11 +25,15 @@ def expire(root: Path, today: date, days: int, note: Callable[[Expired], None]) 
         OSError: something could not be read, noted or deleted; the next time it is tried again.
     """
     before = today - timedelta(days=days)
+    going = root / _GOING
     for folder in _too_old(root, before):
         path = str(folder.relative_to(root))
         note(Expired(path, tuple(_chains(folder)), tuple(_runs(folder))))
-        shutil.rmtree(folder)
+        going.mkdir(mode=0o750, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another replica was faster
+            folder.rename(going / f"{folder.parent.name}-{folder.name}")  # whole or not at all, for who verifies now
         _log.info("archive-expired", folder=path)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def _too_old(root: Path, before: date) -> Iterator[Path]:
