@@ -18,7 +18,7 @@ from control_plane.running import ControlPlane
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 
-NEEDS_A_CLUSTER = {"control_plane", "full_control_plane"}
+NEEDS_A_CLUSTER = {"control_plane", "full_control_plane", "guarded_plane"}
 SHARES = 4  # of the cluster tier's files; each may cost a control plane of 320 MB
 COUNTER = itertools.count(1)
 
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         uses = NEEDS_A_CLUSTER & set(getattr(item, "fixturenames", ()))
         if uses:
             item.add_marker(pytest.mark.cluster)
-            share = "full" if "full_control_plane" in uses else zlib.crc32(item.path.name.encode()) % SHARES
+            share = "full" if uses - {"control_plane"} else zlib.crc32(item.path.name.encode()) % SHARES
             item.add_marker(pytest.mark.xdist_group(f"cluster-{share}"))
 
 

@@ -1,14 +1,17 @@
 """Fixtures of the cluster tier beside the control planes themselves."""
 
-from collections.abc import AsyncIterator, Callable
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cluster.voting import Court, a_court
+from control_plane.installing import install, install_backstop
 from control_plane.running import ControlPlane
 
 if TYPE_CHECKING:
+    from cluster.backstop import Ground
     from cluster.gated_pods import Pods
     from cluster.policy_replicas import Author, Replicas
     from hitl.kube.access import Access
@@ -19,6 +22,28 @@ if TYPE_CHECKING:
 def court(control_plane: ControlPlane) -> Court:
     """A namespace with reviewers, an editor, an agent and an administrator; tests make requests of their own in it."""
     return a_court(control_plane)
+
+
+@pytest.fixture(scope="session")
+def guarded_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """An API server of its own, with controllers, on which the backstop acts: it refuses pods that are made up."""
+    from cluster.backstop import AUTHORITY, IMAGE, OLDER_IMAGE
+    from hitl_operator.injection.installation import args
+
+    folder = tmp_path_factory.mktemp("guarded-plane")
+    with ControlPlane.start(folder, controller_manager=True) as plane:
+        install(plane)
+        install_backstop(plane, [IMAGE, OLDER_IMAGE], args(), AUTHORITY)
+        yield plane
+    shutil.rmtree(folder / "etcd", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ground(guarded_plane: ControlPlane) -> "Ground":
+    """A gated namespace with an editor, on that server."""
+    from cluster.backstop import a_ground
+
+    return a_ground(guarded_plane)
 
 
 @pytest.fixture
