@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hitl_cli.told import Activity
 
 # Commands that take -A; a hint to one of them keeps it.
-_TAKE_ALL = ("list", "history", "status")
+_TAKE_ALL = ("list", "history", "status", "unprotected")
 
 
 @dataclass(frozen=True, slots=True)
