@@ -21,10 +21,12 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.shipped import DEFAULT, Shipped
 from hitl.policy.escaping import as_plain
 from hitl.tracing import open_traces
+from hitl_operator.cluster.admission import Webhook
 from hitl_operator.cluster.readyz import serve_probes
 from hitl_operator.cluster.replica import Place, Replica
 from hitl_operator.cluster.settings_file import SettingsFile
 from hitl_operator.cluster.tls import ServingCertificate
+from hitl_operator.injection.installation import Installation
 from hitl_operator.logs import Log, log_to
 
 _log = Log(__name__)
@@ -61,6 +63,7 @@ async def serve(options: argparse.Namespace, state: Path) -> int:
         settings=SettingsFile(options.settings),
         state=state,
         service=options.service,
+        webhook=_webhook(options),
     )
     access = Access.from_kubeconfig(options.kubeconfig) if options.kubeconfig else Access.in_cluster()
     traces = open_traces("hitl-hub", os.environ)
@@ -93,6 +96,14 @@ def _certificate(options: argparse.Namespace) -> ServingCertificate | None:
     return ServingCertificate(options.tls_cert, options.tls_key, options.ca) if options.tls_cert else None
 
 
+def _webhook(options: argparse.Namespace) -> Webhook | None:
+    """Where pods are injected, and with what; None where they are not to be. InvalidInput: a name is none."""
+    if options.admission is None:
+        return None
+    host, port = options.admission
+    return Webhook(host, port, Installation(options.sidecar_image, options.namespace, options.service))
+
+
 def _leaves(problem: BaseException) -> list[BaseException]:
     if isinstance(problem, BaseExceptionGroup):
         return [leaf for each in problem.exceptions for leaf in _leaves(each)]
@@ -114,6 +125,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(
             "--tls-cert and --tls-key go together, and --ca goes with them; leave out all for own certificates"
         )
+    if (options.admission is None) != (options.sidecar_image is None):
+        parser.error("--admission and --sidecar-image go together: where pods are injected, and what into them")
+    if options.admission and options.tls_cert and not options.ca:
+        parser.error("--admission with --tls-cert needs --ca: injected sidecars are told what to trust")
     return options
 
 
@@ -129,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-cert", type=Path, metavar="FILE", help="PEM; read again when it changes  [its own, in a Secret]")
     add("--tls-key", type=Path, metavar="FILE", help="PEM, without a password")
     add("--ca", type=Path, metavar="FILE", help="PEM; with --tls-cert: what sidecars and API server are to trust")
+    add("--admission", type=_host_port, metavar="HOST:PORT", help="for the webhook that injects sidecars  [none]")
+    add("--sidecar-image", metavar="IMAGE", help="with --admission: what is injected")
     add("--service", default="hitl-operator", metavar="NAME", help="by which it is reached  [%(default)s]")
     add("--http", required=True, type=_host_port, metavar="HOST:PORT", help="for /healthz, /readyz and /metrics")
     add("--settings", type=Path, metavar="FILE", help="the operator's settings as YAML; read again when it changes")

@@ -26,6 +26,7 @@ from hitl.stores.protocol import Unread
 from hitl.tracing import Traces
 from hitl_operator.cluster.acceptance import available_factors
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
+from hitl_operator.cluster.admission import Admission, Webhook
 from hitl_operator.cluster.cleanup import Cleanup, NoArchive
 from hitl_operator.cluster.door import Door
 from hitl_operator.cluster.enforced import EnforcedVerifier
@@ -82,6 +83,7 @@ class Place:
         certificate: None: its own, in a Secret.
         state: folder for what it notes of audit chains.
         service: by which it is reached, for certificates of its own.
+        webhook: by which pods are injected; None: this operator injects none.
     """
 
     shipped: Shipped
@@ -91,6 +93,7 @@ class Place:
     settings: SettingsFile
     state: Path
     service: str = "hitl-operator"
+    webhook: Webhook | None = None
 
 
 class Replica:
@@ -148,6 +151,9 @@ class Replica:
             vital, namespace, names_of(place.service, namespace), clock=_now, lease=LEASE
         )
         self._publishing = Publishing(vital, namespace, lambda: self.certification.admitted)
+        self._admission: Admission | None = None
+        if place.webhook is not None:
+            self._admission = Admission(place.webhook, self._namespaces, self.certification, registry)
         self._requests = Trouble(api, "requests-unreadable", meaning="nothing is served until they are read")
         self._hub: Hub | None = None
         self._server: HubServer | None = None
@@ -176,6 +182,7 @@ class Replica:
             "policies": unless(self._policies.synced, "policies"),
             "enforcement": unless(self._enforcement.is_known, "admission policies"),
             "certificates": lambda: self.certification.wrong,
+            **({"admission": self._admission.unready} if self._admission is not None else {}),
             "hub": lambda: "" if self.is_serving else self._starting,
             "holds": lambda: "" if self.may_hold else "the API server's checks are being tried; votes do not count yet",
             "running": lambda: "it is being stopped" if self.is_stopping else "",
@@ -237,6 +244,7 @@ class Replica:
             self._place.settings.follow(self._resettle),
             self.certification.run(lambda: self._lease.is_held, lambda: self._publishing.is_settled),
             self._publishing.run(lambda: self._lease.is_held),
+            *([self._admission.run()] if self._admission is not None else []),
         ]
 
     def _going_on(self, hub: Hub) -> list[Coroutine[Any, Any, None]]:
