@@ -8,12 +8,14 @@ from `hitl.__version__`.
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from charts.shipped_templates import FOLDERS, templates
 from charts.values_files import schema_text, table, values_text
 from hitl import __version__
+from hitl.kube import shipped
 
 HERE = Path(__file__).resolve().parent
 CHART = HERE / "hitl"
@@ -43,7 +45,7 @@ def main(arguments: list[str]) -> int:
 
 def files() -> dict[Path, str]:
     """The text of every file that is made."""
-    source = yaml.safe_load((HERE / "values_source.yaml").read_text("utf-8"))
+    source = values_source()
     readme, chart = CHART / "README.md", CHART / "Chart.yaml"
     before, _, rest = readme.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -54,6 +56,15 @@ def files() -> dict[Path, str]:
         chart: re.sub(r"(?m)^(version|appVersion): .*$", rf"\1: {__version__}", chart.read_text("utf-8")),
         **{CHART / "templates" / name: text for name, text in templates().items()},
     }
+
+
+def values_source() -> dict[str, Any]:
+    """What values there are: as described, and the roles for people as shipped."""
+    source: dict[str, Any] = yaml.safe_load((HERE / "values_source.yaml").read_text("utf-8"))
+    role = source["properties"]["people"]["items"]["properties"]["role"]
+    names = [each["metadata"]["name"] for each in shipped.roles() if each["kind"] == "ClusterRole"]
+    role["enum"] = [name.removeprefix("hitl-") for name in names if name != "hitl-operator"]
+    return source
 
 
 if __name__ == "__main__":

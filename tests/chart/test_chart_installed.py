@@ -1,0 +1,226 @@
+"""The chart on a real API server, by `helm install` itself: what stands then, what upgrades keep, and what is left."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chart.rendering import CHART, Helm, Rendered
+from cluster.inboxes import Inbox
+from cluster.operators import Operator
+from control_plane.certificates import Authority
+from control_plane.installing import applied
+from control_plane.running import ControlPlane
+from hitl.kube import shipped
+from hitl.kube.shipped import Shipped
+
+pytestmark = [pytest.mark.xdist_group("cluster-chart"), pytest.mark.cluster]  # one API server for all of it
+
+HERE = Shipped(namespace="guard")
+VALUES: dict[str, Any] = {
+    "people": [
+        {"role": "reviewer", "groups": ["support"], "namespaces": ["shop"]},
+        {"role": "senior-reviewer", "groups": ["on-call"]},
+    ],
+    "certificates": {"source": "files", "secretName": "hub-tls"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+    "networkPolicy": {
+        "apiServer": [{"ipBlock": {"cidr": "10.0.0.0/28"}}],
+        "extraEgress": [{"ports": [{"port": 4317, "protocol": "TCP"}]}],
+    },
+    "tracing": {"endpoint": "http://collector.observability:4317"},
+    "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/etc/hitl/tls/ca.crt"}],
+    "extraArgs": ["--verbose"],
+    "priorityClassName": "system-cluster-critical",
+}
+EVER = 120.0  # seconds after which a test has failed
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """An API server without anything of ours, with a namespace that is labelled for injection already."""
+    folder = tmp_path_factory.mktemp("chart")
+    with ControlPlane.start(folder) as plane:
+        for name, labels in (("shop", {"hitl.dev/injection": "enabled"}), ("other", {})):
+            metadata = {"name": name, "labels": labels}
+            applied(plane, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        yield plane
+    shutil.rmtree(folder / "etcd", ignore_errors=True)
+
+
+@pytest.fixture
+def standing(plane: ControlPlane, helm4: Helm) -> ControlPlane:
+    """The same with the chart in namespace guard; whichever test comes first installs it."""
+    ensure(plane, helm4)
+    return plane
+
+
+def ensure(plane: ControlPlane, helm: Helm) -> None:
+    if helm.run("status", "hitl", "-n", "guard", kubeconfig=plane.admin).code != 0:
+        command = ("install", "hitl", str(CHART), "-n", "guard", "--create-namespace")
+        done = helm.run(*command, values=VALUES, kubeconfig=plane.admin)
+        assert done.code == 0, done.err
+        assert "kubectl hitl doctor" in done.out
+
+
+def read(plane: ControlPlane, *words: str) -> dict[str, Any]:
+    """What kubectl gets, as JSON."""
+    done = plane.kubectl("get", *words, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def names_of(plane: ControlPlane, rendered: Rendered) -> list[str]:
+    """Those of the rendered objects that the API server has."""
+    text = "\n---\n".join(json.dumps(each) for each in rendered.objects)
+    done = plane.kubectl("get", "-f", "-", "--ignore-not-found", "-o", "name", stdin=text)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def until(look: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + EVER
+    while not look():
+        assert time.monotonic() < end, f"waited {EVER:.0f} s until {what}"
+        time.sleep(0.2)
+
+
+def a_pod(name: str) -> str:
+    spec = {"containers": [{"name": "agent", "image": "agent:1"}]}
+    return json.dumps(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop"}, "spec": spec}
+    )
+
+
+def test_what_is_rendered_stands_and_is_accepted_whole(standing: ControlPlane, helm4: Helm) -> None:
+    """The API server took every object of a chart with most values set, in a namespace that is not the default one."""
+    rendered = helm4.template(VALUES, "guard", "--skip-tests")
+    assert len(names_of(standing, rendered)) == len(rendered.objects) > 50
+
+
+def test_a_second_installation_is_refused_with_the_first_ones_name(standing: ControlPlane, helm4: Helm) -> None:
+    """A cluster has one: who installs a second is told which there is, and how to upgrade or end it."""
+    command = ("install", "mine", str(CHART), "-n", "other")
+    done = helm4.run(*command, values={}, kubeconfig=standing.admin)
+    assert done.code != 0
+    assert "hitl is installed in this cluster already, as release hitl of namespace guard" in done.err
+    assert "helm upgrade hitl CHART -n guard" in done.err
+    assert read(standing, "clusterrole", "hitl-operator")["metadata"]["annotations"][
+        "meta.helm.sh/release-namespace"
+    ] == ("guard")
+
+
+def test_a_gated_namespace_is_no_place_for_the_operator(standing: ControlPlane, helm4: Helm) -> None:
+    """The operator would wait for itself: said before anything is made."""
+    plane = standing
+    done = helm4.run("upgrade", "--install", "hitl", str(CHART), "-n", "shop", values={}, kubeconfig=plane.admin)
+    assert done.code != 0
+    assert "namespace shop is labelled hitl.dev/injection=enabled: the operator cannot run in a namespace" in done.err
+
+
+def test_an_editor_of_another_namespace_changes_nothing_of_it(standing: ControlPlane, helm4: Helm) -> None:
+    """Kubernetes role edit in namespace shop: every object of the installation refuses him, changed or deleted."""
+    roles = ("system:aggregate-to-edit", "system:aggregate-to-view")
+    for role in roles:
+        metadata = {"name": f"edi-{role.rpartition(':')[2]}", "namespace": "shop"}
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+        subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "edi@example.com"}
+        binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata}
+        applied(standing, {**binding, "roleRef": reference, "subjects": [subject]})
+    editor = standing.kubeconfig("edi@example.com", ["developers"])
+    maps = standing.kubectl("create", "configmap", "mine", "-n", "shop", "--dry-run=server", kubeconfig=editor)
+    assert maps.returncode == 0, maps.stderr
+    objects = helm4.template(VALUES, "guard", "--skip-tests").objects
+    text = "\n---\n".join(json.dumps(each) for each in objects)
+    for command in (["apply", "--server-side", "--force-conflicts"], ["delete"]):
+        tried = standing.kubectl(*command, "--dry-run=server", "-f", "-", kubeconfig=editor, stdin=text)
+        assert tried.stdout == ""
+        assert tried.stderr.count("forbidden") >= len(objects), tried.stderr
+
+
+def test_people_are_bound_as_the_values_say(standing: ControlPlane) -> None:
+    """Group support reviews in shop, on-call everywhere; neither elsewhere or more."""
+
+    def may(group: str, namespace: str, tier: str) -> bool:
+        words = ["auth", "can-i", "approve", "approvalrequests.hitl.dev", f"--subresource={tier}", "-n", namespace]
+        return standing.kubectl(*words, "--as=ana@example.com", f"--as-group={group}").stdout.strip() == "yes"
+
+    assert may("support", "shop", "confirm")
+    assert not may("support", "shop", "multi-factor")
+    assert not may("support", "other", "confirm")
+    assert may("on-call", "other", "multi-factor")
+
+
+async def test_C4_the_operator_finds_itself_and_everything_in_place(standing: ControlPlane, tmp_path: Path) -> None:
+    """C4: with the rights of the chart alone a replica of this release becomes ready, so votes count."""
+    authority = Authority("hub-ca")
+    certificate, key = authority.server("hub", names=("hitl-operator.guard.svc",)).write(tmp_path, "hub")
+    operator = Operator("one", tmp_path, standing, certificate, key)
+    await operator.start("--namespace=guard", user=HERE.operator)
+    try:
+        await operator.ready()
+        text = (await operator.get("/readyz"))[1]
+        root = Inbox(standing, "shop").person("root@example.com", ["system:masters"])
+        found = root.hitl("doctor", "--operator-namespace", "guard", "-o", "json")
+    finally:
+        await operator.end()
+    assert "[!]" not in text, text
+    assert found.code == 0, found
+
+
+def test_an_upgrade_keeps_what_the_operator_wrote(standing: ControlPlane, helm: Helm) -> None:
+    """The webhook's caBundle, the CA beside images and args, and people's policies are there after `helm upgrade`."""
+    webhook = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "hitl-injection"},
+        "webhooks": [{"name": "inject.hitl.dev", "clientConfig": {"caBundle": "Q0E="}}],
+    }
+    metadata = {"name": "hitl-pods", "namespace": "guard"}
+    parameters = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca": "PEM"}}
+    text = f"{json.dumps(webhook)}\n---\n{json.dumps(parameters)}"
+    manager = ("--server-side", "--field-manager=hitl-operator")
+    done = standing.kubectl("apply", *manager, "-f", "-", stdin=text)
+    assert done.returncode == 0, done.stderr
+    metadata = {"name": "kept", "namespace": "shop"}
+    policy = {"apiVersion": "hitl.dev/v1alpha1", "kind": "AgentPolicy", "metadata": metadata}
+    applied(standing, {**policy, "spec": {"rules": [{"action": "Deny", "tools": ["*"]}]}})
+
+    formerly = ["registry.example.com/hitl-sidecar:0.0.9"]
+    values = {**VALUES, "sidecar": {"formerImages": formerly}}
+    done = helm.run("upgrade", "hitl", str(CHART), "-n", "guard", values=values, kubeconfig=standing.admin)
+    assert done.code == 0, done.err
+    data = read(standing, "configmap", "hitl-pods", "-n", "guard")["data"]
+    assert data["ca"] == "PEM"
+    assert data["images"].splitlines()[1:] == formerly
+    (hook,) = read(standing, "mutatingwebhookconfiguration", "hitl-injection")["webhooks"]
+    assert hook["clientConfig"]["caBundle"] == "Q0E="
+    assert read(standing, "agentpolicy", "kept", "-n", "shop")["spec"]["rules"]
+
+
+def test_uninstalled_it_is_in_nobodys_way(plane: ControlPlane, helm: Helm) -> None:
+    """While no operator runs no pod of a gated namespace is created; after `helm uninstall` they are.
+
+    CRDs and what is stored stay, nothing else does; and it can be installed again.
+    """
+    ensure(plane, helm)
+    refused = plane.kubectl("create", "-f", "-", stdin=a_pod("early"))
+    assert refused.returncode != 0
+    assert "inject.hitl.dev" in refused.stderr or "hitl-protected" in refused.stderr
+    rendered = helm.template(VALUES, "guard", "--skip-tests")
+
+    done = helm.run("uninstall", "hitl", "-n", "guard", kubeconfig=plane.admin)
+    assert done.code == 0, done.err
+    name = f"after-{time.monotonic_ns()}"
+    until(lambda: plane.kubectl("create", "-f", "-", stdin=a_pod(name)).returncode == 0, "pods are created again")
+    left = sorted(each.rpartition("/")[2] for each in names_of(plane, rendered))
+    assert left == sorted(crd["metadata"]["name"] for crd in shipped.crds())
+    ensure(plane, helm)
