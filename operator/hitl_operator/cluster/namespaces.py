@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from hitl.errors import HitlError, InvalidInput
@@ -10,6 +11,7 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.marks import INJECTION
 from hitl.kube.paths import path_of
 from hitl.kube.reflector import Reflector
+from hitl.kube.unprotected import gated_since
 from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.logs import Log
 
@@ -26,12 +28,14 @@ class Namespace:
     Attributes:
         is_gated: it carries the injection label.
         is_ending: it is being deleted.
+        gated_since: when it got that label, as far as it can be told.
     """
 
     name: str
     uid: str
     labels: Mapping[str, str]
     is_ending: bool = False
+    gated_since: datetime | None = None
 
     @property
     def is_gated(self) -> bool:
@@ -92,4 +96,10 @@ class NamespaceCache:
 def _slim(found: Mapping[str, Any]) -> Namespace:
     metadata = found["metadata"]
     labels = dict(metadata.get("labels") or {})
-    return Namespace(metadata["name"], metadata["uid"], labels, is_ending="deletionTimestamp" in metadata)
+    return Namespace(
+        metadata["name"],
+        metadata["uid"],
+        labels,
+        is_ending="deletionTimestamp" in metadata,
+        gated_since=gated_since(metadata),
+    )
