@@ -52,6 +52,7 @@ from hitl_operator.cluster.settings_file import SettingsFile
 from hitl_operator.cluster.tls import STRANGERS, Certification, ServingCertificate
 from hitl_operator.cluster.tokens import TokenAuthenticator
 from hitl_operator.cluster.trouble import Trouble
+from hitl_operator.cluster.unprotected import UnprotectedPods
 from hitl_operator.heads import AuditHeads
 from hitl_operator.hub import Hub
 from hitl_operator.keys import Keyring
@@ -145,6 +146,14 @@ class Replica:
         self._lease = Lease(vital, namespace, LEASE, f"{place.name}_{secrets.token_hex(4)}")
         # No archive exists yet that could say of a request that it has it, so nothing is ever deleted.
         self._cleanup = Cleanup(api, NoArchive(), leads=lambda: self._lease.is_held, registry=registry, clock=_now)
+        self._unprotected = UnprotectedPods(
+            api,
+            self._namespaces,
+            leads=lambda: self._lease.is_held,
+            say=self._events.say,
+            registry=registry,
+            clock=_now,
+        )
         self._root_key = RootKey(api, namespace, on_change=self._rekey)
         # What sidecars and the API server are shown, and told to trust; injection goes by it too.
         self.certification: Certification = place.certificate or OwnCertificates(
@@ -197,6 +206,7 @@ class Replica:
             "policies": self._policies.trouble,
             "admission policies": self._enforcement.trouble.why,
             "root key": self._root_key.trouble.why,
+            "unprotected pods": self._unprotected.trouble.why,
             "requests": self._requests.why,
             "what the API server trusts": self._publishing.trouble.why,
         }
@@ -253,6 +263,7 @@ class Replica:
             self._follow_requests(hub),
             self._enforcement.run(hub.settler),
             self._events.run(),
+            self._unprotected.run(),
             self._cleanup.run(),
             self._root_key.run(),
             self._lease.run(),
