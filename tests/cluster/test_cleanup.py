@@ -1,28 +1,22 @@
 """What ended long ago goes, and only once an archive has it (DESIGN 8, SECURITY H2)."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from cluster.voting import Court, Json
-from hitl.errors import ApiError
-from hitl_operator.cluster.cleanup import Archive, Cleanup, NoArchive, Resolved, overdue
+from evidence.archives import a_checked, an_archive
+from hitl.audit.signing import PublicKeys
+from hitl.errors import ApiError, Unavailable
+from hitl.kube.paths import path_of
+from hitl_operator.archive.archive import Archive
+from hitl_operator.cluster.audit_key import NAME, open_audit_key, read_audit_key
+from hitl_operator.cluster.cleanup import Cleanup, Resolved, overdue
 
 NOW = datetime(2026, 5, 2, 12, tzinfo=UTC)
-
-
-class FileArchive:
-    """Keeps whole requests as files, named after uid and version."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def keep(self, request: Json) -> None:
-        metadata = request["metadata"]
-        (self.folder / f"{metadata['uid']}-{metadata['resourceVersion']}.json").write_text(json.dumps(request))
-
-    async def has(self, resolved: Resolved) -> bool:
-        return (self.folder / f"{resolved.uid}-{resolved.version}.json").exists()
 
 
 def resolved(name: str, hours: float, namespace: str = "shop") -> Resolved:
@@ -54,7 +48,7 @@ async def an_ended_request(court: Court, *, hours: float = 25) -> Json:
         return await court.outcome(request, status, api)
 
 
-async def swept(court: Court, archive: Archive, *, leads: bool = True) -> int:
+async def swept(court: Court, archive: Archive | None, *, leads: bool = True) -> int:
     async with court.operator() as api:
         return await Cleanup(api, archive, leads=lambda: leads).sweep()
 
@@ -68,55 +62,125 @@ async def is_there(court: Court, request: Json) -> bool:
         return False
 
 
-async def test_H2_what_the_archive_has_is_deleted_and_nothing_else(court: Court, tmp_path: Path) -> None:
-    """H2: of three ended requests only that one goes which is old enough and confirmed in this very version."""
-    archive = FileArchive(tmp_path)
-    archived, unknown, recent = [await an_ended_request(court, hours=hours) for hours in (25, 25, 1)]
+def kept(folder: Path, request: Json) -> list[Json]:
+    """What the archive has of a request, oldest version first."""
+    files = folder.glob(f"requests/*/{request['metadata']['uid']}.*.json")
+    found = [json.loads(file.read_bytes()) for file in files]
+    return sorted(found, key=lambda each: int(each["metadata"]["resourceVersion"]))
+
+
+async def test_H2_what_ended_is_archived_and_only_what_is_old_goes(court: Court, tmp_path: Path) -> None:
+    """H2: every ended request is in the archive, signed, as it stands; of them the old one is deleted."""
+    archive = an_archive(tmp_path)
+    old, recent = await an_ended_request(court), await an_ended_request(court, hours=1)
     waiting = await court.ask()
-    for request in (archived, recent, waiting):
-        archive.keep(request)
-    assert await swept(court, archive) == 1
-    there = [await is_there(court, request) for request in (archived, unknown, recent, waiting)]
-    assert there == [False, True, True, True]
+    await swept(court, archive)
+    there = [await is_there(court, request) for request in (old, recent, waiting)]
+    assert there == [False, True, True]
+    (copy,) = kept(tmp_path, old)
+    assert copy["spec"] == old["spec"]
+    assert copy["status"]["state"] == "Cancelled"
+    assert [len(kept(tmp_path, request)) for request in (recent, waiting)] == [1, 0]
+    assert a_checked(tmp_path).problems == ()
+    await archive.close()
 
 
 async def test_H2_without_an_archive_nothing_is_deleted(court: Court) -> None:
     """H2: as long as no archive is set up what ended stays, however old."""
     request = await an_ended_request(court, hours=1000)
-    assert await swept(court, NoArchive()) == 0
+    assert await swept(court, None) == 0
     assert await is_there(court, request)
 
 
-async def test_H2_what_was_written_after_it_was_archived_is_kept(court: Court, tmp_path: Path) -> None:
-    """H2: a remark that came after the copy was taken is not lost: the request stays until that version is archived."""
-    archive = FileArchive(tmp_path)
+async def test_H2_what_the_archive_cannot_take_stays(court: Court, tmp_path: Path) -> None:
+    """H2: while the archive cannot be written nothing is deleted; once it can, it goes, archived."""
+    folder = tmp_path / "archive"
+    folder.write_text("no folder")
+    archive = an_archive(folder)
     request = await an_ended_request(court)
-    archive.keep(request)
-    async with court.operator() as api:
-        changed = await court.outcome(request, {"notesApplied": 0, "escalated": 0}, api)
     assert await swept(court, archive) == 0
-    archive.keep(changed)
-    assert await swept(court, archive) == 1
+    assert await is_there(court, request)
+    assert "archive" in archive.trouble
+    folder.unlink()
+    again = an_archive(folder, run="hub-2")
+    await swept(court, again)
+    assert not await is_there(court, request)
+    assert len(kept(folder, request)) == 1
+    for each in (archive, again):
+        await each.close()
+
+
+async def test_H2_whoever_dies_between_archive_and_delete_leaves_a_copy(court: Court, tmp_path: Path) -> None:
+    """H2: the next leader archives the same version over again, deletes it then, and the archive is whole."""
+    first, second = an_archive(tmp_path), an_archive(tmp_path, run="hub-2")
+    request = await an_ended_request(court)
+    leading = iter([True, False])
+    async with court.operator() as api:
+        assert await Cleanup(api, first, leads=lambda: next(leading, False)).sweep() == 0
+    assert await is_there(court, request)
+    assert len(kept(tmp_path, request)) == 1
+    await swept(court, second)
+    assert not await is_there(court, request)
+    assert len(kept(tmp_path, request)) == 1
+    for each in (first, second):
+        await each.close()
+    assert a_checked(tmp_path).problems == ()
+
+
+async def test_H2_what_is_written_after_it_was_archived_is_archived_too(court: Court, tmp_path: Path) -> None:
+    """H2: a remark that came after the copy was taken is in a second one before the request goes."""
+    archive = an_archive(tmp_path)
+    request = await an_ended_request(court, hours=23.99)
+    async with court.operator() as api:
+        cleanup = Cleanup(api, archive, leads=lambda: True)
+        await cleanup.sweep()
+        changed = await court.outcome(request, {"notesApplied": 0, "escalated": 0}, api)
+        await cleanup.sweep()
+    versions = [each["metadata"]["resourceVersion"] for each in kept(tmp_path, request)]
+    assert versions == [request["metadata"]["resourceVersion"], changed["metadata"]["resourceVersion"]]
+    await archive.close()
 
 
 async def test_only_the_leader_cleans_up(court: Court, tmp_path: Path) -> None:
-    """A replica that does not hold the Lease deletes nothing."""
-    archive = FileArchive(tmp_path)
+    """A replica that does not hold the Lease archives and deletes nothing."""
+    archive = an_archive(tmp_path)
     request = await an_ended_request(court)
-    archive.keep(request)
     assert await swept(court, archive, leads=False) == 0
     assert await is_there(court, request)
+    assert kept(tmp_path, request) == []
+    await archive.close()
 
 
 async def test_deletions_are_bounded(court: Court, tmp_path: Path) -> None:
     """A backlog goes bit by bit: past so many deletions in a minute the rest waits for the next one."""
-    archive = FileArchive(tmp_path)
-    for _ in range(3):
-        archive.keep(await an_ended_request(court))
+    archive = an_archive(tmp_path)
+    requests = [await an_ended_request(court) for _ in range(3)]
     seconds = 0.0
     async with court.operator() as api:
-        cleanup = Cleanup(api, archive, leads=lambda: True, per_minute=2, monotonic=lambda: seconds)
-        assert await cleanup.sweep() == 2
-        assert await cleanup.sweep() == 0
-        seconds = 61.0
-        assert await cleanup.sweep() == 1
+        cleanup = Cleanup(api, archive, leads=lambda: True, per_minute=1, monotonic=lambda: seconds)
+        for _ in range(2):
+            assert await cleanup.sweep() <= 1
+        assert sum([await is_there(court, request) for request in requests]) >= 2
+        while any([await is_there(court, request) for request in requests]):
+            seconds += 61.0
+            assert await cleanup.sweep() <= 1
+    await archive.close()
+
+
+async def test_H2_the_key_is_made_once_and_its_public_half_published(court: Court) -> None:
+    """H2: two replicas that start at once sign with one key, and a ConfigMap has the public half for auditors."""
+    async with court.operator() as api:
+        first, second = await asyncio.gather(*(open_audit_key(api, "hitl-system") for _ in range(2)))
+        published = await api.get(path_of("v1", "configmaps", "hitl-system", NAME))
+    assert first.fingerprint == second.fingerprint
+    assert first.pem.decode() in published["data"].values()
+    text = b"a checkpoint"
+    keys = PublicKeys([pem.encode() for pem in published["data"].values()])
+    assert keys.is_good(first.fingerprint, text, second.sign(text))
+
+
+@pytest.mark.parametrize("seed", ["", "no base64", "AAAA"])
+def test_a_broken_key_is_named_and_not_shown(seed: str) -> None:
+    """What stands in the Secret and is no key ends the start, with the next step."""
+    with pytest.raises(Unavailable, match="restore it from a backup"):
+        read_audit_key({"data": {"seed": seed}})

@@ -58,7 +58,7 @@ class EndedRequest:
 
 
 class Archive:
-    """One process's share of an archive. `open` it, `run` it, `close` it.
+    """One process's share of an archive. `run` it, `close` it.
 
     Args:
         folder: of the archive; other replicas may write there, too.
@@ -88,6 +88,7 @@ class Archive:
         self._clock = clock
         self._days = days
         self._monotonic = monotonic
+        self._is_open = False
         self._draft = f"{run}.draft"
         self._run = CheckpointRun(run, key.fingerprint, key.sign)
         self._segments = Rolling(folder, SEGMENTS, run, _SEGMENT)
@@ -116,13 +117,12 @@ class Archive:
         )
 
     async def open(self) -> None:
-        """Publish the key beside the archive and begin a run of checkpoints.
+        """Publish the key in the archive and begin a run of checkpoints; what writes first does that, too.
 
         Raises:
             Unavailable: ARCHIVE_UNWRITABLE.
         """
-        await self._do(self._open)
-        _log.info("archive-open", folder=self._root, key=self._key.fingerprint, days=self._days)
+        await self._do(lambda: None)
 
     async def run(self) -> None:
         """Sign what sidecars say, retry what failed, delete what is too old; until cancelled."""
@@ -230,6 +230,8 @@ class Archive:
         write_once(self._root, key_file(self._key.fingerprint), self._key.pem, self._draft)
         saw = ends_of_other_runs(self._root, self._run.end.run)
         self._append(self._run.peek(self._clock(), saw=tuple(saw)))
+        self._is_open = True
+        _log.info("archive-open", folder=self._root, key=self._key.fingerprint, days=self._days)
 
     def _write_pieces(self, pieces: Sequence[Piece]) -> None:
         self._segments.append(self._clock().date(), b"".join(piece.text for piece in pieces))
@@ -267,13 +269,18 @@ class Archive:
         self._segments.close()
         self._checkpoints.close()
 
+    def _opened(self, work: Callable[[], T]) -> T:
+        if not self._is_open:
+            self._open()
+        return work()
+
     async def _do(self, work: Callable[[], T]) -> T:
         """In the thread, one after the other."""
         if self.trouble and self._monotonic() - self._refused_at < _AGAIN:
             raise _unwritable(self.trouble)  # a disk that is full is not tried for every sidecar
         if self._stuck is not None and not self._stuck.done():
             raise _unwritable(self.trouble)
-        working = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        working = asyncio.get_running_loop().run_in_executor(self._thread, self._opened, work)
         finished, _ = await asyncio.wait((working,), timeout=_HANGS)
         try:
             if not finished:

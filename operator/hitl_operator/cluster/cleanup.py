@@ -1,13 +1,13 @@
-"""Removes requests that ended long ago, once an archive has them (DESIGN 8 Clean-up, SECURITY H2); the leader does it.
+"""Archives requests that ended, and removes them long after (DESIGN 8 Clean-up, SECURITY H2); the leader does it.
 
-Evidence is never deleted on a guess: whatever the archive does not say that it has, in the very version that stands in
-the cluster, stays, however much of it there is.
+Evidence is never deleted on a guess: what the archive has not just taken or confirmed, in the very version that stands
+in the cluster, stays, however much of it there is. Whoever dies in between leaves a copy, which the next one confirms.
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -20,12 +20,14 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.codecs import TIME, Misfit
 from hitl.kube.paths import path_of
 from hitl.kube.requests import API_VERSION
+from hitl_operator.archive.archive import EndedRequest
 from hitl_operator.cluster.probe import PROBE
 from hitl_operator.logs import Log
 
 TTL: Final = timedelta(hours=24)
 MOST_RESOLVED: Final = 5000  # in one namespace; a request takes some 7 KB in etcd
 PER_MINUTE: Final = 600  # deletions; a backlog of 48 000, a busy day, is gone within 80 minutes
+_TOGETHER: Final = 100  # requests that are archived with one checkpoint
 _EVERY: Final = 60.0  # seconds between two rounds
 _REQUESTS: Final = path_of(API_VERSION, "approvalrequests")
 _ENDED: Final = tuple(state for state in State if state.is_terminal)
@@ -52,17 +54,9 @@ class Resolved:
 class Archive(Protocol):
     """Where what ended is kept."""
 
-    async def has(self, resolved: Resolved) -> bool:
-        """Whether this very version of it can be read back from there. HitlError: that cannot be told now."""
+    async def keep_requests(self, requests: Sequence[EndedRequest]) -> None:
+        """They can be read back from there afterwards. HitlError: nobody knows whether they can."""
         ...
-
-
-class NoArchive:
-    """None is set up: it has nothing, so nothing is ever deleted."""
-
-    async def has(self, resolved: Resolved) -> bool:  # noqa: ARG002 - whatever it is
-        """As `Archive.has`: no."""
-        return False
 
 
 def overdue(
@@ -85,7 +79,7 @@ class Cleanup:
 
     Args:
         api: as the operator.
-        archive: asked about each request before it is deleted.
+        archive: gets each request before it is deleted; None: there is none, and nothing is ever deleted.
         leads: only a replica for which this is true deletes anything.
         ttl: how long what ended stays at least, unless there are too many.
         most: how many stay in one namespace.
@@ -95,7 +89,7 @@ class Cleanup:
     def __init__(
         self,
         api: KubeAPI,
-        archive: Archive,
+        archive: Archive | None,
         *,
         leads: Callable[[], bool],
         ttl: timedelta = TTL,
@@ -113,6 +107,7 @@ class Cleanup:
         self._per_minute = per_minute
         self._clock = clock
         self._monotonic = monotonic
+        self._archived: dict[str, str] = {}
         self._minute, self._deleted_in_it = monotonic(), 0
         self._deleted = Counter(
             "hitl_requests_deleted_total", "Ended requests that were cleaned up.", registry=registry
@@ -122,8 +117,8 @@ class Cleanup:
         )
 
     async def run(self) -> None:
-        """Clean up until cancelled. Without an archive nothing is even looked at."""
-        if isinstance(self._archive, NoArchive):
+        """Archive and clean up until cancelled. Without an archive nothing is even looked at."""
+        if self._archive is None:
             _log.warning("clean-up-off", meaning="no archive is set up, so requests that ended stay in the cluster")
             return
         while True:
@@ -136,18 +131,20 @@ class Cleanup:
 
     async def sweep(self) -> int:
         """One round; how many were deleted. ApiError, StoreUnavailable: what there is could not be read."""
-        deleted = kept = 0
-        for each in overdue(await self._resolved(), self._clock(), ttl=self._ttl, most=self._most):
+        if self._archive is None or not self._leads():
+            return 0
+        resolved = await self._resolved(self._archive)
+        chosen = overdue(resolved, self._clock(), ttl=self._ttl, most=self._most)
+        archived = [each for each in chosen if self._archived.get(each.uid) == each.version]
+        deleted, kept = 0, len(chosen) - len(archived)
+        self._kept.set(kept)
+        for each in archived:
             if not self._leads() or not self._may_delete():
                 break
             try:
-                if not await self._archive.has(each):
-                    kept += 1
-                    continue
                 deleted += await self._delete(each)
             except HitlError as error:
                 _log.error("request-not-deleted", handle=each.handle, problem=error)
-        self._kept.set(kept)
         if deleted:
             _log.info("cleaned-up", deleted=deleted, unarchived=kept)
         return deleted
@@ -171,12 +168,33 @@ class Cleanup:
         self._deleted.inc()
         return 1
 
-    async def _resolved(self) -> list[Resolved]:
+    async def _resolved(self, archive: Archive) -> list[Resolved]:
+        """Every request that has ended; those that the archive has now are in `_archived` with their version."""
         found: list[Resolved] = []
+        fresh: list[EndedRequest] = []
         for state in _ENDED:
-            items = self._api.list(_REQUESTS, {"fieldSelector": f"status.state={state.value}"})
-            found += [each async for item in items if (each := resolved_of(item)) is not None]
+            async for item in self._api.list(_REQUESTS, {"fieldSelector": f"status.state={state.value}"}):
+                if (each := resolved_of(item)) is None:
+                    continue
+                found.append(each)
+                if self._archived.get(each.uid) != each.version:
+                    fresh.append(EndedRequest(each.uid, each.version, each.at, item))
+                if len(fresh) == _TOGETHER:
+                    fresh = await self._keep(archive, fresh)
+        await self._keep(archive, fresh)
+        there = {each.uid for each in found}
+        self._archived = {uid: version for uid, version in self._archived.items() if uid in there}
         return found
+
+    async def _keep(self, archive: Archive, fresh: list[EndedRequest]) -> list[EndedRequest]:
+        """What is left to be kept: nothing, for what the archive refuses now is seen again in the next round."""
+        try:
+            await archive.keep_requests(fresh)
+        except HitlError as error:
+            _log.error("requests-not-archived", requests=len(fresh), problem=error)
+        else:
+            self._archived |= {each.uid: each.version for each in fresh}
+        return []
 
 
 def resolved_of(item: Mapping[str, Any]) -> Resolved | None:

@@ -21,9 +21,10 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.shipped import DEFAULT, Shipped
 from hitl.policy.escaping import as_plain
 from hitl.tracing import open_traces
+from hitl_operator.archive.archive import DAYS
 from hitl_operator.cluster.admission import Webhook
 from hitl_operator.cluster.readyz import serve_probes
-from hitl_operator.cluster.replica import Place, Replica
+from hitl_operator.cluster.replica import ArchivePlace, Place, Replica
 from hitl_operator.cluster.settings_file import SettingsFile
 from hitl_operator.cluster.tls import ServingCertificate
 from hitl_operator.injection.installation import Installation
@@ -62,6 +63,7 @@ async def serve(options: argparse.Namespace, state: Path) -> int:
         certificate=_certificate(options),
         settings=SettingsFile(options.settings),
         state=state,
+        archive=ArchivePlace(options.archive.absolute(), options.archive_days) if options.archive else None,
         service=options.service,
         webhook=_webhook(options),
     )
@@ -151,11 +153,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--settings", type=Path, metavar="FILE", help="the operator's settings as YAML; read again when it changes")
     add("--replica", default="", metavar="NAME", help="unlike that of the other replicas  [the machine's name]")
     add("--state", metavar="DIR", help="where it notes how far audit chains have come  [a temporary folder]")
+    add(
+        "--archive",
+        type=Path,
+        metavar="DIR",
+        help="where evidence is kept, on a volume; then ended requests go  [none]",
+    )
+    add("--archive-days", type=_days, default=DAYS, metavar="N", help="for which evidence is kept  [%(default)s]")
     add("--factor-key", default=DEFAULT.factor_key, metavar="KEY", help="as in the installed admission policies")
     add("--factors", default=",".join(DEFAULT.factors), metavar="LIST", help="likewise  [%(default)s]")
     add("--hardware", default=",".join(DEFAULT.hardware), metavar="LIST", help="likewise  [%(default)s]")
     add("--verbose", action="store_true", help="log refused holds too")
     return parser
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of days from 1")
+    return int(text)
 
 
 def _host_port(text: str) -> tuple[str, int]:

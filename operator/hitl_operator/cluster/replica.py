@@ -5,6 +5,7 @@ votes at all is another question, which `Enforcement` answers again and again; w
 """
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine
@@ -24,10 +25,12 @@ from hitl.policy.settings import Settings
 from hitl.stores.kubernetes import KubernetesStore
 from hitl.stores.protocol import Unread
 from hitl.tracing import Traces
+from hitl_operator.archive.archive import Archive
 from hitl_operator.cluster.acceptance import available_factors
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
 from hitl_operator.cluster.admission import Admission, Webhook
-from hitl_operator.cluster.cleanup import Cleanup, NoArchive
+from hitl_operator.cluster.audit_key import open_audit_key
+from hitl_operator.cluster.cleanup import Cleanup
 from hitl_operator.cluster.door import Door
 from hitl_operator.cluster.enforced import EnforcedVerifier
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
@@ -62,6 +65,7 @@ from hitl_operator.server import HubServer
 from hitl_operator.sources import ConfigBook
 
 LEASE: Final = "hitl-operator"
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9-]")  # for a file's name
 _TICK: Final = 1.0  # seconds between two updates of gauges and flushes of audit heads
 _LOOK_UPS: Final = 96  # under way for sidecars; a client has 128 connections, and watches and writes need some
 _AGAIN: Final = 1.0  # seconds until a step of the start that failed is tried again
@@ -74,6 +78,14 @@ _log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class ArchivePlace:
+    """Where evidence is kept, and for how many days."""
+
+    folder: Path
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """What a replica is started with.
 
@@ -83,6 +95,7 @@ class Place:
         listen: ``HOST:PORT`` for sidecars.
         certificate: None: its own, in a Secret.
         state: folder for what it notes of audit chains.
+        archive: None: there is none, and nothing that ended is ever deleted.
         service: by which it is reached, for certificates of its own.
         webhook: by which pods are injected; None: this operator injects none.
     """
@@ -93,6 +106,7 @@ class Place:
     certificate: ServingCertificate | None
     settings: SettingsFile
     state: Path
+    archive: ArchivePlace | None = None
     service: str = "hitl-operator"
     webhook: Webhook | None = None
 
@@ -144,8 +158,7 @@ class Replica:
             clock=_now,
         )
         self._lease = Lease(vital, namespace, LEASE, f"{place.name}_{secrets.token_hex(4)}")
-        # No archive exists yet that could say of a request that it has it, so nothing is ever deleted.
-        self._cleanup = Cleanup(api, NoArchive(), leads=lambda: self._lease.is_held, registry=registry, clock=_now)
+        self._archive: Archive | None = None
         self._unprotected = UnprotectedPods(
             api,
             self._namespaces,
@@ -213,6 +226,8 @@ class Replica:
         remarks = {f"no news of {what}": why for what, why in troubles.items() if why}
         if self.certification.remark:
             remarks["certificates"] = self.certification.remark
+        if self._archive is not None and self._archive.trouble:
+            remarks["archive"] = f"{self._archive.trouble}; nothing is archived, and nothing that ended is deleted"
         if (lost := self._enforcement.lost) is not None:
             why = self._enforcement.why or "see the log for why"
             remarks["enforcement"] = f"{lost.reason_code}: no vote counts and nothing new is held; {why}"
@@ -244,6 +259,8 @@ class Replica:
             await self._server.stop()
         if self._hub is not None:
             self._flush(self._hub)
+        if self._archive is not None:
+            await self._archive.close()
 
     def _beginning(self) -> list[Coroutine[Any, Any, None]]:
         return [
@@ -264,7 +281,14 @@ class Replica:
             self._enforcement.run(hub.settler),
             self._events.run(),
             self._unprotected.run(),
-            self._cleanup.run(),
+            Cleanup(
+                self._api,
+                self._archive,
+                leads=lambda: self._lease.is_held,
+                registry=self.metrics.registry,
+                clock=_now,
+            ).run(),
+            *([self._archive.run()] if self._archive is not None else []),
             self._root_key.run(),
             self._lease.run(),
             Reporter(self._api, namespace, self._place.name, hub, self._book).run(),
@@ -287,6 +311,7 @@ class Replica:
     async def _opened(self) -> Hub:
         """The hub, not yet serving."""
         keyring = await self._keyring()
+        self._archive = await self._opened_archive()
         self._starting = "namespaces have not all been seen yet"
         cluster_uid = await self._namespaces.cluster_uid()
         authenticator = TokenAuthenticator(
@@ -316,6 +341,7 @@ class Replica:
             witness=self._events,
             labels_of=self._pods.labels_of,
             at_once=_LOOK_UPS,
+            archive=self._archive,
         )
         door = Door(authenticator, self.metrics.refused_callers)
         self._server = HubServer(hub, interceptors=[door], options=STRANGERS)
@@ -333,6 +359,24 @@ class Replica:
                 trouble.over()
                 return keyring
             await asyncio.sleep(_AGAIN)
+
+    async def _opened_archive(self) -> Archive | None:
+        """Ready to be written to, which need not succeed: the gate goes on without. Unavailable: its key is broken."""
+        if self._place.archive is None:
+            return None
+        trouble = Trouble(self._api, "audit-key-unavailable")
+        while True:
+            try:
+                key = await open_audit_key(self._api, self._place.shipped.namespace)
+                break
+            except (ApiError, StoreUnavailable) as error:
+                trouble.tell(error)
+                self._starting = f"the audit key cannot be had: {trouble.why}"
+            await asyncio.sleep(_AGAIN)
+        trouble.over()
+        place = self._place.archive
+        run = f"{_UNFIT.sub('-', self._place.name)}-{secrets.token_hex(4)}"
+        return Archive(place.folder, run=run, key=key, clock=_now, days=place.days, registry=self.metrics.registry)
 
     async def _follow_requests(self, hub: Hub) -> None:
         """Let the hub follow its store; where that cannot even be listed, try again."""
