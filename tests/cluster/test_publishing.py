@@ -1,0 +1,216 @@
+"""What the leader tells the API server to trust, with the operator's own rights on a real one (SECURITY E1)."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from cluster.gated_pods import EVER, until
+from control_plane.certificates import Authority
+from hitl.errors import ApiError
+from hitl.kube.access import Access
+from hitl.kube.api import KubeAPI
+from hitl.kube.paths import path_of
+from hitl.kube.shipped import DEFAULT
+from hitl_operator.cluster.publishing import FIELD_MANAGER, PODS, WEBHOOK, WEBHOOKS, Publishing
+
+GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{DEFAULT.namespace}")
+CONFIGURATION = path_of("admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", name=WEBHOOKS)
+PARAMETERS = path_of("v1", "configmaps", DEFAULT.namespace, PODS)
+OLD, NEW = Authority("old").pem, Authority("new").pem
+
+
+class Said:
+    """What is to be trusted."""
+
+    def __init__(self) -> None:
+        self.admitted = OLD, OLD
+        self.seconds = 0.0
+
+
+@pytest.fixture
+def said() -> Said:
+    return Said()
+
+
+@pytest.fixture
+async def publishing(as_user: Callable[..., Access], admin: KubeAPI, said: Said) -> AsyncIterator[Publishing]:
+    """The leader's, with the operator's rights; nothing of the installation is there, and afterwards all of it is."""
+    before = [await taken_away(admin, path) for path in (CONFIGURATION, PARAMETERS)]
+    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
+        yield Publishing(api, DEFAULT.namespace, lambda: said.admitted, clock=lambda: said.seconds, settled=30.0)
+    for path, found in zip((CONFIGURATION, PARAMETERS), before, strict=True):
+        await taken_away(admin, path)
+        if found is not None:
+            metadata = {key: found["metadata"].get(key) or {} for key in ("labels", "annotations")}
+            found["metadata"] = {**metadata, "name": found["metadata"]["name"]}
+            await admin.create(path.rpartition("/")[0], found)
+
+
+async def taken_away(admin: KubeAPI, path: str) -> dict[str, Any] | None:
+    """What stood there; None for nothing."""
+    try:
+        found = await admin.get(path)
+    except ApiError:
+        return None
+    await admin.delete(path)
+    return found
+
+
+async def installed(admin: KubeAPI) -> None:
+    """As the chart brings them: no caBundle, and parameters that are not the leader's."""
+    webhook = {
+        "name": WEBHOOK,
+        "clientConfig": {"service": {"name": "hitl-operator", "namespace": DEFAULT.namespace, "path": "/inject"}},
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Ignore",  # other tests make pods while it stands
+        "namespaceSelector": {"matchLabels": {"hitl.dev/test": "nowhere"}},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}],
+    }
+    body: dict[str, Any] = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": WEBHOOKS},
+        "webhooks": [webhook],
+    }
+    await admin.apply(CONFIGURATION, body, field_manager="helm", force=True)
+    parameters = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": PODS}, "data": {"images": "hitl:1"}}
+    await admin.apply(PARAMETERS, parameters, field_manager="helm", force=True)
+
+
+async def ca_bundle(admin: KubeAPI) -> bytes:
+    return base64.b64decode((await admin.get(CONFIGURATION))["webhooks"][0]["clientConfig"].get("caBundle", ""))
+
+
+async def data(admin: KubeAPI) -> dict[str, str]:
+    found: dict[str, str] = (await admin.get(PARAMETERS))["data"]
+    return found
+
+
+async def test_what_is_not_installed_is_no_trouble_and_is_not_made(publishing: Publishing, admin: KubeAPI) -> None:
+    """Without injection and backstop there is nobody to tell."""
+    await publishing.look()
+    for path in (CONFIGURATION, PARAMETERS):
+        with pytest.raises(ApiError) as raised:
+            await admin.get(path)
+        assert raised.value.status == 404
+
+
+async def test_E1_only_its_fields_are_written(publishing: Publishing, admin: KubeAPI, said: Said) -> None:
+    """E1: caBundle, ca and previousCA; what the installation wrote stays the installation's, and stays as it is."""
+    await installed(admin)
+    before = await admin.get(CONFIGURATION)
+    said.admitted = NEW + OLD, OLD
+    await publishing.look()
+    assert await ca_bundle(admin) == NEW + OLD
+    assert await data(admin) == {"images": "hitl:1", "ca": (NEW + OLD).decode(), "previousCA": OLD.decode()}
+    after = await admin.get(CONFIGURATION)
+    del after["webhooks"][0]["clientConfig"]["caBundle"]
+    assert after["webhooks"] == before["webhooks"]
+    owned = {each["manager"]: each["fieldsV1"] for each in after["metadata"]["managedFields"]}
+    webhook = f'k:{{"name":"{WEBHOOK}"}}'
+    assert owned[FIELD_MANAGER]["f:webhooks"][webhook].keys() == {".", "f:name", "f:clientConfig"}
+    await installed(admin)  # an upgrade
+    assert await ca_bundle(admin) == NEW + OLD
+    version = (await admin.get(PARAMETERS))["metadata"]["resourceVersion"]
+    await publishing.look()
+    assert (await admin.get(PARAMETERS))["metadata"]["resourceVersion"] == version
+
+
+async def test_E1_what_somebody_else_writes_there_is_put_back(publishing: Publishing, admin: KubeAPI) -> None:
+    """E1: another CA, or none, in either of them."""
+    await installed(admin)
+    await publishing.look()
+    foreign = base64.b64encode(NEW).decode()
+    operation = {"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": foreign}
+    await admin.json_patch(CONFIGURATION, [operation])
+    await admin.merge_patch(PARAMETERS, {"data": {"ca": NEW.decode(), "previousCA": None}})
+    await publishing.look()
+    assert await ca_bundle(admin) == OLD
+    assert await data(admin) == {"images": "hitl:1", "ca": OLD.decode(), "previousCA": OLD.decode()}
+
+
+async def test_E1_a_webhook_that_is_not_ours_is_left_alone(publishing: Publishing, admin: KubeAPI) -> None:
+    """E1: a configuration of that name without our webhook in it is somebody's, and gets none."""
+    await installed(admin)
+    found = await admin.get(CONFIGURATION)
+    found["webhooks"][0]["name"] = "other.example.com"
+    await admin.replace(CONFIGURATION, found)
+    await publishing.look()
+    assert [each["name"] for each in (await admin.get(CONFIGURATION))["webhooks"]] == ["other.example.com"]
+    assert await ca_bundle(admin) == b""
+
+
+async def test_a_step_waits_until_what_was_written_has_stood_for_a_while(
+    publishing: Publishing, admin: KubeAPI, said: Said
+) -> None:
+    """Each write, and each change of what is to be trusted, begins that while anew."""
+    await installed(admin)
+    assert not publishing.is_settled
+    await publishing.look()
+    said.seconds = 29
+    assert not publishing.is_settled
+    said.seconds = 30
+    assert publishing.is_settled
+    said.admitted = NEW, OLD
+    assert not publishing.is_settled
+    await publishing.look()
+    said.seconds = 59
+    await admin.merge_patch(PARAMETERS, {"data": {"ca": None}})
+    await publishing.look()
+    said.seconds = 61
+    assert not publishing.is_settled
+    said.seconds = 90
+    assert publishing.is_settled
+
+
+async def test_who_does_not_lead_writes_nothing(publishing: Publishing, admin: KubeAPI, said: Said) -> None:
+    """From the moment on at which the Lease is held it does."""
+    await installed(admin)
+    asked = asyncio.Event()
+    leading = False
+
+    def leads() -> bool:
+        asked.set()
+        return leading
+
+    task = asyncio.create_task(publishing.run(leads))
+    async with asyncio.timeout(EVER):
+        await asked.wait()
+        asked.clear()
+        await asked.wait()
+    assert await ca_bundle(admin) == b""
+    leading = True
+
+    async def written() -> bool:
+        return await ca_bundle(admin) == OLD
+
+    await until(written)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("name", ["other", "hitl-injection"])
+async def test_E1_the_operator_has_rights_over_its_own_webhook_alone(
+    publishing: Publishing, admin: KubeAPI, as_user: Callable[..., Access], name: str
+) -> None:
+    """E1: it makes, deletes and replaces none, and touches no other one, validating ones included."""
+    await installed(admin)
+    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
+        kinds = ["validatingwebhookconfigurations", *(["mutatingwebhookconfigurations"] if name == "other" else [])]
+        for plural in kinds:
+            path = path_of("admissionregistration.k8s.io/v1", plural, name=name)
+            with pytest.raises(ApiError) as raised:
+                await api.merge_patch(path, {"webhooks": []})
+            assert raised.value.status == 403
+        for refused in (
+            api.delete(CONFIGURATION),
+            api.replace(CONFIGURATION, await admin.get(CONFIGURATION)),
+            api.create(CONFIGURATION.rpartition("/")[0], {"metadata": {"name": "x"}}),
+        ):
+            with pytest.raises(ApiError) as raised:
+                await refused
+            assert raised.value.status == 403
