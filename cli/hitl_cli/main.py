@@ -52,6 +52,8 @@ _COMMANDS = {
     "explain": _Entry("Authors", "commands.explain", "What the policies say of a call, step by step."),
     "status": _Entry("Operators", "commands.status", "Whether anything is wrong on the cluster.", _Where.CLUSTER),
     "unprotected": _Entry("Operators", "commands.unprotected", "Pods that run without a gate.", _Where.CLUSTER),
+    "freeze": _Entry("Operators", "commands.freeze", "Stop agents: every call is refused.", _Where.CLUSTER),
+    "thaw": _Entry("Operators", "commands.thaw", "Let agents go on that were frozen.", _Where.CLUSTER),
     "doctor": _Entry("Operators", "commands.doctor", "Whether hitl is installed as it should be.", _Where.CLUSTER),
     "audit": _Entry("Operators", "commands.audit", "Verify audit logs."),
     "demo": _Entry("Local", "commands.demo", "See all of it work on this machine, in a minute.", _Where.MACHINE),

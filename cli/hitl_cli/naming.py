@@ -54,6 +54,21 @@ def namespace_names(context: click.Context, _parameter: click.Parameter, incompl
     return _items(dict.fromkeys(sorted(asyncio.run(namespaces(session)))), incomplete)
 
 
+def freeze_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    """What is frozen where the words so far say, each with who stopped it and why."""
+    import asyncio  # noqa: PLC0415 - start-up: as above
+
+    from hitl_cli.offers import freezes  # noqa: PLC0415
+
+    session = context.find_object(Session)
+    if session is None or not session.is_on_cluster:
+        return []
+    where = str(context.params.get("operator_namespace") or "") if context.params.get("everywhere") else ""
+    given = context.params.get("names") or ()
+    found = asyncio.run(freezes(session, where))
+    return _items({name: about for name, about in found if name not in given}, incomplete)
+
+
 def _items(names: Mapping[str, str | None], incomplete: str) -> "list[CompletionItem]":
     from click.shell_completion import CompletionItem  # noqa: PLC0415 - start-up: as above
 

@@ -53,6 +53,17 @@ async def namespaces(session: Session) -> list[str]:
 def contexts(session: Session) -> Iterator[Mapping[str, Any]]:
     """The entries of the kubeconfigs that count; whatever cannot be read has none."""
     files = [session.kubeconfig] if session.kubeconfig else os.environ.get("KUBECONFIG", "").split(os.pathsep)
+async def freezes(session: Session, namespace: str) -> list[tuple[str, str]]:
+    """Names of freezes, with who stopped what and why; `namespace`: empty for that of this run."""
+    from hitl_cli.on_cluster.freezes import seen  # noqa: PLC0415 - completion of requests needs it not
+
+    place = session.need_cluster("thaw")
+    where = namespace or place.access.namespace
+    async with place.open(viewed=False) as desk:
+        found = await seen(desk.api, [where], session.hint("doctor"))
+    return [(each.name, f"{each.by}: {each.reason}") for each in found]
+
+
     for file in [each for each in files if each] or ["~/.kube/config"]:
         try:
             document = yaml.safe_load(Path(file).expanduser().read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from hitl.kube.paths import path_of
 from hitl_cli.on_cluster.checks import admission, gate_of, missing, operator
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.findings import Finding, Health
+from hitl_cli.on_cluster.freezes import seen
 from hitl_cli.on_cluster.me import Me
 from hitl_cli.on_cluster.place import ClusterPlace
 from hitl_cli.on_cluster.reading import denied
@@ -43,6 +44,7 @@ async def examined(place: ClusterPlace, operator_namespace: str) -> list[Finding
             _you(desk, place),
             operator(desk.api, operator_namespace, place.now()),
             _injection(desk.api, place),
+            _freezes(desk.api, place, operator_namespace),
         ]
         return [server, *(each for found in await asyncio.gather(*checks) for each in found)]
 
@@ -177,6 +179,20 @@ async def _injection(api: KubeAPI, place: ClusterPlace) -> list[Finding]:
     steps = (f"kubectl label namespace {name} {INJECTION}=enabled", "and restart its pods; another namespace: -n NS")
     text = f"{name} is not labelled {INJECTION}=enabled: no pod in it is gated"
     return [Finding("namespace", Health.PROBLEM if chosen else Health.NOTE, text, steps)]
+
+
+async def _freezes(api: KubeAPI, place: ClusterPlace, operator_namespace: str) -> list[Finding]:
+    """What people have stopped here; nothing is said where nothing is."""
+    namespaces = [None] if place.namespace is None else dict.fromkeys((place.namespace, operator_namespace))
+    return [
+        Finding(
+            "frozen",
+            Health.PROBLEM if each.problem else Health.NOTE,
+            each.problem or each.words(operator_namespace),
+            (f"kubectl hitl thaw {each.name} -n {each.namespace}",),
+        )
+        for each in await seen(api, namespaces, place.hint("doctor"))
+    ]
 
 
 def _number(text: Any) -> int:

@@ -14,6 +14,7 @@ from hitl.kube.paths import path_of
 from hitl_cli.on_cluster.checks import admission, gate_of, operator
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.findings import Finding, Health
+from hitl_cli.on_cluster.freezes import Pressed, seen
 from hitl_cli.on_cluster.place import ClusterPlace
 from hitl_cli.on_cluster.reading import need_namespace, reading
 from hitl_cli.on_cluster.replicas import replicas
@@ -50,6 +51,9 @@ async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
         namespace, policies = await _policies(desk, place)
         requests = await _requests(desk, namespace)
         pods = await _gated_pods(desk.api, namespace)
+        frozen = await seen(
+            desk.api, dict.fromkeys((namespace, operator_namespace)) if namespace else [None], place.hint("doctor")
+        )
         ungated = await _ungated(desk.api, {each["metadata"].get("namespace", "") for _, each in policies})
     findings = [finding for part in parts for finding in part]
     rows, problems = (
@@ -66,10 +70,20 @@ async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
         rows.append(row)
         problems += problems_of(policy, row)
         notes += notes_of(policy, row)
-    problems += ungated
+    problems += ungated + [
+        Problem(f"{each.namespace}/{each.name}", each.problem, f"kubectl delete pov {each.name} -n {each.namespace}")
+        for each in frozen
+        if each.problem
+    ]
+    notes += [_frozen(each, operator_namespace) for each in frozen]
     notes += unpoliced(pods, [each for _, each in policies])
     where = "all namespaces" if namespace is None else f"namespace {namespace}"
     return Status(where, findings, rows, problems, notes)
+
+
+def _frozen(freeze: Pressed, operator_namespace: str) -> Problem:
+    step = f"kubectl hitl thaw {freeze.name} -n {freeze.namespace}"
+    return Problem(f"{freeze.namespace}/{freeze.name}", freeze.words(operator_namespace), step)
 
 
 async def _policies(desk: ClusterDesk, place: ClusterPlace) -> tuple[str | None, list[tuple[str, Mapping[str, Any]]]]:
