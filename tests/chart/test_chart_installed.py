@@ -1,5 +1,6 @@
 """The chart on a real API server, by `helm install` itself: what stands then, what upgrades keep, and what is left."""
 
+import base64
 import json
 import shutil
 import time
@@ -12,11 +13,11 @@ import pytest
 from chart.rendering import CHART, Helm, Rendered
 from cluster.inboxes import Inbox
 from cluster.operators import Operator
-from control_plane.certificates import Authority
 from control_plane.installing import applied
-from control_plane.running import ControlPlane
+from control_plane.running import ControlPlane, free_ports
 from hitl.kube import shipped
 from hitl.kube.shipped import Shipped
+from hitl_operator.cluster.publishing import FIELD_MANAGER, PODS, WEBHOOK, WEBHOOKS
 
 pytestmark = [pytest.mark.xdist_group("cluster-chart"), pytest.mark.cluster]  # one API server for all of it
 
@@ -26,7 +27,6 @@ VALUES: dict[str, Any] = {
         {"role": "reviewer", "groups": ["support"], "namespaces": ["shop"]},
         {"role": "senior-reviewer", "groups": ["on-call"]},
     ],
-    "certificates": {"source": "files", "secretName": "hub-tls"},
     "imagePullSecrets": [{"name": "registry"}],
     "nodeSelector": {"kubernetes.io/os": "linux"},
     "tolerations": [{"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}],
@@ -159,21 +159,44 @@ def test_people_are_bound_as_the_values_say(standing: ControlPlane) -> None:
     assert may("on-call", "other", "multi-factor")
 
 
-async def test_C4_the_operator_finds_itself_and_everything_in_place(standing: ControlPlane, tmp_path: Path) -> None:
-    """C4: with the rights of the chart alone a replica of this release becomes ready, so votes count."""
-    authority = Authority("hub-ca")
-    certificate, key = authority.server("hub", names=("hitl-operator.guard.svc",)).write(tmp_path, "hub")
-    operator = Operator("one", tmp_path, standing, certificate, key)
-    await operator.start("--namespace=guard", user=HERE.operator)
+async def test_C4_an_operator_as_installed_finds_everything_in_place(
+    standing: ControlPlane, helm4: Helm, tmp_path: Path
+) -> None:
+    """C4: with the rights, flags and settings of the chart alone a replica is ready, so votes count.
+
+    Then the doctor finds nothing, and the API server knows whom to trust: in the webhook, and in what pods may carry.
+    """
+    rendered = helm4.template(VALUES, "guard")
+    operator = Operator("one", tmp_path, standing)
+    operator.settings.write_text(rendered.one("ConfigMap", "hitl-settings")["data"]["settings.yaml"])
+    own = {"--listen", "--http", "--admission", "--replica", "--settings", "--state"}  # what only a pod has
+    flags = [flag for flag in rendered.arguments() if flag.partition("=")[0] not in own]
+    admission = f"--admission=127.0.0.1:{free_ports(1)[0]}"
+    await operator.start(*flags, admission, f"--state={tmp_path / 'state'}", user=HERE.operator)
     try:
         await operator.ready()
+        until(lambda: bool(bundle(standing)), "the webhook has a caBundle")
+        until(lambda: bool(parameters(standing).get("ca")), "pods may carry a CA")
         text = (await operator.get("/readyz"))[1]
         root = Inbox(standing, "shop").person("root@example.com", ["system:masters"])
         found = root.hitl("doctor", "--operator-namespace", "guard", "-o", "json")
     finally:
         await operator.end()
     assert "[!]" not in text, text
-    assert found.code == 0, found
+    assert found.code == 0, found.out
+    assert base64.b64decode(bundle(standing)).decode() == parameters(standing)["ca"]
+
+
+def bundle(plane: ControlPlane) -> str:
+    """What the API server is to trust the webhook by."""
+    (hook,) = read(plane, "mutatingwebhookconfiguration", "hitl-injection")["webhooks"]
+    return str(hook["clientConfig"].get("caBundle", ""))
+
+
+def parameters(plane: ControlPlane) -> dict[str, str]:
+    """What pods are checked against."""
+    data: dict[str, str] = read(plane, "configmap", "hitl-pods", "-n", "guard")["data"]
+    return data
 
 
 def test_an_upgrade_keeps_what_the_operator_wrote(standing: ControlPlane, helm: Helm) -> None:
@@ -181,13 +204,13 @@ def test_an_upgrade_keeps_what_the_operator_wrote(standing: ControlPlane, helm: 
     webhook = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": "hitl-injection"},
-        "webhooks": [{"name": "inject.hitl.dev", "clientConfig": {"caBundle": "Q0E="}}],
+        "metadata": {"name": WEBHOOKS},
+        "webhooks": [{"name": WEBHOOK, "clientConfig": {"caBundle": "Q0E="}}],
     }
-    metadata = {"name": "hitl-pods", "namespace": "guard"}
-    parameters = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca": "PEM"}}
-    text = f"{json.dumps(webhook)}\n---\n{json.dumps(parameters)}"
-    manager = ("--server-side", "--field-manager=hitl-operator")
+    metadata = {"name": PODS, "namespace": "guard"}
+    trusted = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca": "PEM"}}
+    text = f"{json.dumps(webhook)}\n---\n{json.dumps(trusted)}"
+    manager = ("--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}")
     done = standing.kubectl("apply", *manager, "-f", "-", stdin=text)
     assert done.returncode == 0, done.stderr
     metadata = {"name": "kept", "namespace": "shop"}
@@ -198,11 +221,10 @@ def test_an_upgrade_keeps_what_the_operator_wrote(standing: ControlPlane, helm: 
     values = {**VALUES, "sidecar": {"formerImages": formerly}}
     done = helm.run("upgrade", "hitl", str(CHART), "-n", "guard", values=values, kubeconfig=standing.admin)
     assert done.code == 0, done.err
-    data = read(standing, "configmap", "hitl-pods", "-n", "guard")["data"]
+    data = parameters(standing)
     assert data["ca"] == "PEM"
     assert data["images"].splitlines()[1:] == formerly
-    (hook,) = read(standing, "mutatingwebhookconfiguration", "hitl-injection")["webhooks"]
-    assert hook["clientConfig"]["caBundle"] == "Q0E="
+    assert bundle(standing) == "Q0E="
     assert read(standing, "agentpolicy", "kept", "-n", "shop")["spec"]["rules"]
 
 

@@ -10,6 +10,7 @@ from charts.generate import values_source
 from hitl import __version__
 from hitl.kube import shipped
 from hitl.kube.manifests import read_mapping
+from hitl.kube.shipped import Shipped
 from hitl.policy.settings import Settings, parse_settings, settings_document
 from hitl_operator.injection.installation import Installation, args
 
@@ -85,19 +86,18 @@ def test_E1_pods_are_checked_against_what_is_injected(helm4: Helm) -> None:
     image = {"repository": "registry.example.com/hitl-sidecar", "digest": f"sha256:{'a' * 64}"}
     former = ["registry.example.com/hitl-sidecar:0.0.9"]
     rendered = helm4.template({"sidecar": {"image": image, "formerImages": former}}, "guard")
-    data = rendered.one("ConfigMap", "hitl-pods")["data"]
-    assert data["args"].splitlines() == list(args(namespace="guard", service="hitl-operator"))
     present = f"{image['repository']}@{image['digest']}"
-    assert data["images"].splitlines() == [present, *former]
-    assert Installation(present, "guard").image == present
-    assert set(data) == {"args", "images"}  # the operator alone writes which CA is trusted
+    wanted = shipped.pod_settings([present, *former], args(namespace="guard"), Shipped("guard"))
+    # What is more than that, the CA that is trusted, the operator alone writes.
+    assert rendered.one("ConfigMap", "hitl-pods")["data"] == wanted["data"]
+    assert f"--sidecar-image={Installation(present, 'guard').image}" in rendered.arguments()
 
 
 def test_images_are_this_versions_unless_said_otherwise(default: Rendered) -> None:
     """Chart and program have one version; nobody runs latest by accident."""
     (container,) = default.one("Deployment", "hitl-operator")["spec"]["template"]["spec"]["containers"]
     assert container["image"] == f"hitl-operator:{__version__}"
-    assert default.one("ConfigMap", "hitl-pods")["data"]["images"] == f"hitl-sidecar:{__version__}"
+    assert default.one("ConfigMap", "hitl-pods")["data"]["images"] == f"hitl-sidecar:{__version__}\n"
 
 
 def test_every_role_for_people_can_be_given_and_none_is_by_itself(helm4: Helm, default: Rendered) -> None:
