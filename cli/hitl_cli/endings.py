@@ -116,6 +116,12 @@ def _may_be_over_an_edit(request: ApprovalRequest) -> bool:
     return condition is not None and condition.reason in (CancelReason.SUPERSEDED, CancelReason.POLICY_TIGHTENED)
 
 
+def is_frozen(request: ApprovalRequest) -> bool:
+    """Whether it ended because people stopped the agent or the tool."""
+    condition = outcome(request.status.conditions, State.CANCELLED)
+    return condition is not None and condition.reason == CancelReason.FROZEN
+
+
 def refused_edit(request: ApprovalRequest) -> str:
     """Why the policy refused a call as a reviewer had changed it; empty where it did not, or nobody changed it."""
     condition = outcome(request.status.conditions, State.CANCELLED)
@@ -139,12 +145,6 @@ def _denial(request: ApprovalRequest) -> Decision | None:
 def _by(request: ApprovalRequest, kind: DecisionKind, now: datetime) -> str:
     counted = _approvals(request) if kind is DecisionKind.APPROVED else deciders(request, kind)
     if not counted:
-def is_frozen(request: ApprovalRequest) -> bool:
-    """Whether it ended because people stopped the agent or the tool."""
-    condition = outcome(request.status.conditions, State.CANCELLED)
-    return condition is not None and condition.reason == CancelReason.FROZEN
-
-
         return ""
     names = " and ".join(dict.fromkeys(each.reviewer for each in counted))
     return f" by {names}{_ago(counted[-1].time, now)}"
@@ -185,7 +185,7 @@ def ending_in_a_row(request: ApprovalRequest, now: datetime) -> str:
             return f"already approved{_by(request, DecisionKind.APPROVED, now)}"
         case State.DENIED:
             return f"denied{_by(request, DecisionKind.DENIED, now)}"
-        case State.EXPIRED | State.CANCELLED:
-            return f"{state.value.lower()} {since(ended_at(request, now), now)} ago"
         case State.CANCELLED if is_frozen(request):
             return f"cancelled by a freeze {since(ended_at(request, now), now)} ago"
+        case State.EXPIRED | State.CANCELLED:
+            return f"{state.value.lower()} {since(ended_at(request, now), now)} ago"

@@ -50,9 +50,6 @@ async def namespaces(session: Session) -> list[str]:
     return found
 
 
-def contexts(session: Session) -> Iterator[Mapping[str, Any]]:
-    """The entries of the kubeconfigs that count; whatever cannot be read has none."""
-    files = [session.kubeconfig] if session.kubeconfig else os.environ.get("KUBECONFIG", "").split(os.pathsep)
 async def freezes(session: Session, namespace: str) -> list[tuple[str, str]]:
     """Names of freezes, with who stopped what and why; `namespace`: empty for that of this run."""
     from hitl_cli.on_cluster.freezes import seen  # noqa: PLC0415 - completion of requests needs it not
@@ -64,6 +61,9 @@ async def freezes(session: Session, namespace: str) -> list[tuple[str, str]]:
     return [(each.name, f"{each.by}: {each.reason}") for each in found]
 
 
+def contexts(session: Session) -> Iterator[Mapping[str, Any]]:
+    """The entries of the kubeconfigs that count; whatever cannot be read has none."""
+    files = [session.kubeconfig] if session.kubeconfig else os.environ.get("KUBECONFIG", "").split(os.pathsep)
     for file in [each for each in files if each] or ["~/.kube/config"]:
         try:
             document = yaml.safe_load(Path(file).expanduser().read_text(encoding="utf-8"))
