@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from hitl.audit import AuditRecord, RecordKind
 from hitl.errors import InvalidInput
@@ -48,6 +49,8 @@ class Feed:
                     self.unreadable += 1
 
 
+# What one person let run against its policy, as the operator's Events call it.
+BREAK_GLASS: Final = "BreakGlass"
 # What people were not asked about and may want to know. Allow is the quiet rest; held calls are in `list`.
 _TOLD = frozenset({"Notify", "Deny", "Clarify", "Invalid", "Unavailable"})
 
@@ -81,7 +84,7 @@ class HomeActivity:
     def _is_wanted(self, record: AuditRecord, *, every: bool) -> bool:
         if self._namespace is not None and not record.agent_id.startswith(f"{self._namespace}/"):
             return False
-        return is_verdict(record) and (every or record.decision in _TOLD)
+        return is_override(record) or (is_verdict(record) and (every or record.decision in _TOLD))
 
 
 def told_of(record: AuditRecord) -> Told:
@@ -97,6 +100,10 @@ def told_of(record: AuditRecord) -> Told:
         "summary": record.summary,
     }
     what = record.summary or record.tool
+    if is_override(record):
+        said = f"by {record.reviewer}: {what}{_reasons(record)}"
+        overridden = {**document, "decision": BREAK_GLASS, "reviewer": record.reviewer, "summary": said}
+        return Told(record.time, BREAK_GLASS, agent_of(record), "break-glass", said, overridden)
     return Told(record.time, record.decision, agent_of(record), why_of(record), what, document)
 
 
@@ -115,6 +122,17 @@ def why_of(record: AuditRecord) -> str:
     if record.score is not None:
         return f"score {record.score}"
     return record.reason.lower().replace("_", " ") or "-"
+
+
+def is_override(record: AuditRecord) -> bool:
+    """Whether the record says that somebody let a held call run against its policy."""
+    return record.kind is RecordKind.DECISION and record.human_decision is not None and record.human_decision.override
+
+
+def _reasons(record: AuditRecord) -> str:
+    reviews = record.details.get("reviews", ())
+    said = [str(each.get("reason", "")) for each in reviews if isinstance(each, dict) and each.get("override")]
+    return f' ("{"; ".join(said)}")' if any(said) else ""
 
 
 def is_verdict(record: AuditRecord) -> bool:

@@ -122,8 +122,8 @@ async def test_C1_a_junior_writes_himself_into_no_group(court: Court) -> None:
         await refused(court, JUNIOR, request, adding(vote_of(JUNIOR, request, groups=groups)), "you are not in")
 
 
-async def test_C1_nobody_of_the_shipped_roles_may_override(court: Court) -> None:
-    """C1: override is a verb of its own, which no shipped role has, whatever else one may."""
+async def test_C1_no_reviewer_may_override(court: Court) -> None:
+    """C1: override is a verb of its own, which only hitl-breakglass has, whatever else one may."""
     request = await court.ask()
     shown = ANA.with_factors("hwk")
     entry = vote_of(ANA, request, "Overridden", reason="production is down", proof=proof("hwk"))

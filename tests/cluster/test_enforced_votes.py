@@ -7,6 +7,7 @@ import pytest
 
 from cluster.enforcing import Cluster, Replica
 from cluster.voting import AGENT, ANA, BO, Court, Person, adding, applies, note_of, proof, tries, vote_of
+from hitl.approvals.conditions import OVERRIDDEN
 from hitl.approvals.requests import State, Verified
 from hitl.policy.verdicts import Requirement, SecondFactor
 from stores.asking import a_spec
@@ -62,6 +63,23 @@ async def test_D5_the_second_factor_is_that_of_the_login(
     found = await replica.settle(request)
     assert found.status.verified == (verified,)
     assert found.status.state is state
+
+
+async def test_D4_an_override_is_counted_alone(court: Court, replica: Replica) -> None:
+    """D4: one word, let in for its verb, factor and reason, is Approved with reason Overridden."""
+    ola = Person("ola@example.com", ("oncall",), ("hitl-breakglass", "hitl-test-writes-anything"))
+    court.let_in(ola, {})
+    court.until_allowed(ola, "override", "ar", "--subresource=multi-factor")
+    court.until_allowed(ola, "delete", "ar")
+    two = (Requirement("managers", 2, any_of=("managers",), second_factor=SecondFactor.HARDWARE),)
+    request = await court.ask(a_spec(on_behalf_of="", tier="multi-factor", requirements=two))
+    entry = vote_of(ola, request, "Overridden", reason="INC-88", proof=proof("otp"))
+    await court.vote(ola.with_factors("otp"), request, entry)
+    found = await replica.settle(request)
+    assert found.status.verified == (Verified(ola.name, second_factor="oidc:otp"),)
+    assert found.status.state is State.APPROVED
+    (condition,) = found.status.conditions
+    assert (condition.reason, condition.message) == (OVERRIDDEN, f'overridden by {ola.name} (break-glass): "INC-88"')
 
 
 async def test_D5_a_factor_that_the_login_lacks_is_not_believed(court: Court, replica: Replica) -> None:

@@ -17,7 +17,7 @@ from cluster.operators import GROUPS
 from cluster.voting import Court, Json, a_court
 from control_plane.running import ControlPlane
 from hitl.approvals.conditions import with_outcome
-from hitl.approvals.requests import ApprovalRequest, State
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Proof, State, Verified
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.credentials import TokenFile
@@ -119,6 +119,36 @@ async def found_of(court: Court, request: ApprovalRequest, least: int) -> list[J
 
     events: list[Json] = await eventually(look)
     return events
+
+
+async def test_D4_an_override_is_an_alarm_that_no_flood_keeps_away(court: Court) -> None:
+    """D4, B5: a Warning on the request once its override counts, once for all replicas, whatever else is dropped."""
+    request = await a_request(court)
+    vote = Decision(
+        "ola@example.com",
+        DecisionKind.OVERRIDDEN,
+        request.spec.digest,
+        request.uid,
+        reason="INC-88",
+        proof=Proof("oidc", factors=("otp",), time=AT),
+    )
+    stored = replace(request, status=replace(request.status, decisions=(vote,)))
+    counted = replace(
+        stored, status=replace(stored.status, verified=(Verified(vote.reviewer, second_factor="oidc:otp"),))
+    )
+    async with posting(court) as events, posting(court, instance="hitl-2") as other:
+        for number in range(300):
+            events.policy(About("hitl.dev/v1alpha1", "AgentPolicy", court.namespace, f"p-{number}"), "Invalid", "noise")
+        events.written(request, stored)  # nobody has said yet that it counts
+        for each in (events, other):
+            each.written(stored, counted)
+            each.written(counted, counted)
+        (alarm,) = await found(court, 1, reason="BreakGlass")
+    assert alarm["type"] == "Warning"
+    assert alarm["involvedObject"]["uid"] == request.uid
+    assert f"kubectl hitl show {request.name} -n {court.namespace}" in alarm["message"]
+    for word in (vote.reviewer, vote.reason):
+        assert word not in str(alarm)
 
 
 async def test_two_replicas_say_the_same_thing_once(court: Court) -> None:
