@@ -2,7 +2,7 @@
 
 Templates of what `hitl.kube.shipped` ships come from there, so that the chart installs exactly what the operator
 compares with. values.yaml, values.schema.json and the table of the README come from values_source.yaml, and the version
-from `hitl.__version__`.
+from `hitl.__version__`. The Grafana dashboard comes from dashboard.py.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from charts.dashboard import dashboard_text
 from charts.shipped_templates import FOLDERS, templates
 from charts.values_files import schema_text, table, values_text
 from hitl import __version__
@@ -51,6 +52,7 @@ def files() -> dict[Path, str]:
     _, _, after = rest.partition(END)
     return {
         CHART / "values.schema.json": schema_text(source),
+        CHART / "dashboards" / "hitl.json": dashboard_text(),
         CHART / "values.yaml": values_text(source, HEAD),
         readme: f"{before}{BEGIN}{table(source)}{END}{after}",
         chart: re.sub(r"(?m)^(version|appVersion): .*$", rf"\1: {__version__}", chart.read_text("utf-8")),
