@@ -23,7 +23,7 @@ from test_holds import REFUND
 from hitl.approvals.requests import ApprovalRequest, Category, Decision, DecisionKind, Proof
 from hitl.approvals.signing import signed_text
 from hitl.audit import RecordKind
-from hitl.stores.people import add_reviewer, sign
+from hitl.stores.people import OVERRIDE, add_reviewer, sign
 from hitl.stores.sqlite import SQLiteStore
 from hitl.v1 import gate_pb2
 from hitl_sidecar.options import Options
@@ -60,7 +60,7 @@ class RealHub:
 
     def _signed(self, request: ApprovalRequest, reviewer: str, kind: DecisionKind, **more: Any) -> Decision:
         unsigned = Proof("ed25519", time=datetime.now(UTC))
-        groups = {"ana": ("support",), "bo": ("managers",), "cy": ("support", "managers")}[reviewer]
+        groups = {"ana": ("support",), "bo": ("managers",), "cy": ("support", "managers"), "di": ()}[reviewer]
         decision = Decision(reviewer, kind, request.spec.digest, request.uid, groups=groups, proof=unsigned, **more)
         cluster_uid = orjson.loads((self.home / "home.json").read_bytes())["clusterUID"]
         signature = base64.b64encode(sign(self.home, reviewer, signed_text(cluster_uid, request, decision))).decode()
@@ -82,6 +82,7 @@ def real_hub() -> Iterator[RealHub]:
             health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=120, wait_for_ready=True)
         for name, groups in (("ana", ("support",)), ("bo", ("managers",)), ("cy", ("support", "managers"))):
             add_reviewer(home, name, groups)
+        add_reviewer(home, "di", (), (OVERRIDE,))
         yield RealHub(home)
     finally:
         child.terminate()
@@ -113,6 +114,21 @@ async def test_H2_an_approval_is_recorded_with_its_signature(gate: Running, real
     assert request.status.decisions[0].proof is not None
     decision = next(r for r in gate.records() if r.kind is RecordKind.DECISION)
     assert (decision.reviewer, decision.proof) == ("ana", f"ed25519:{request.status.decisions[0].proof.signature}")
+
+
+async def test_D4_an_override_is_recorded_as_one_and_the_agent_is_told(gate: Running, real_hub: RealHub) -> None:
+    """D4: one person runs what two were to agree to; audit says override, and the agent hears of an exception."""
+    held = await gate.answer("transfer", REFUND, wait=0)
+    await real_hub.decide(held.handle, "di", DecisionKind.OVERRIDDEN, reason="INC-88")
+    answer = await gate.answer("transfer", REFUND)
+    assert (answer.outcome, answer.reason_code) == (ALLOWED, "OVERRIDDEN")
+    assert "Approved as an exception" in answer.message
+    assert [(each.reviewer, each.approved, each.overridden) for each in answer.reviews] == [("di", True, True)]
+    decision = next(r for r in gate.records() if r.kind is RecordKind.DECISION)
+    assert decision.human_decision is not None
+    assert (decision.human_decision.approved, decision.human_decision.override) == (True, True)
+    assert (decision.reviewer, decision.details["reviews"][0]["reason"]) == ("di", "INC-88")
+    assert decision.details["reviews"][0]["override"] is True
 
 
 @pytest.mark.parametrize(("key", "shown"), [("a\nb", r"a\nb"), ("a\u202eb", r"a\\u202eb")])
