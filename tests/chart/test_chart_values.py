@@ -96,8 +96,8 @@ def test_E1_pods_are_checked_against_what_is_injected(helm4: Helm) -> None:
 def test_images_are_this_versions_unless_said_otherwise(default: Rendered) -> None:
     """Chart and program have one version; nobody runs latest by accident."""
     (container,) = default.one("Deployment", "hitl-operator")["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == f"hitl-operator:{__version__}"
-    assert default.one("ConfigMap", "hitl-pods")["data"]["images"] == f"hitl-sidecar:{__version__}\n"
+    assert container["image"] == f"localhost/hitl-operator:{__version__}"
+    assert default.one("ConfigMap", "hitl-pods")["data"]["images"] == f"localhost/hitl-sidecar:{__version__}\n"
 
 
 def test_every_role_for_people_can_be_given_and_none_is_by_itself(helm4: Helm, default: Rendered) -> None:
