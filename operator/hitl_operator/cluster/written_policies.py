@@ -18,6 +18,7 @@ from hitl.kube.api import KubeAPI
 from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.kopf_watch import LISTED, KopfWatch
 from hitl_operator.cluster.policy_resources import (
+    OVERRIDE,
     PLURALS,
     Key,
     Resource,
@@ -336,7 +337,10 @@ class WrittenPolicies:
         if before is not None and before.uid == uid:
             del self.resources[key]
             self.gone[uid] = key
-            _log.warning("policy-deleted", policy=before, meaning="its rules no longer apply")
+            if key[0] == OVERRIDE:
+                _log.warning("freeze-deleted", override=before, meaning="what it stopped goes on")
+            else:
+                _log.warning("policy-deleted", policy=before, meaning="its rules no longer apply")
             self._on_change()
 
 
