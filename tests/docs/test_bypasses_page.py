@@ -24,12 +24,12 @@ def test_every_attempt_says_who_what_what_stops_it_and_which_test() -> None:
 
 
 def test_every_named_test_exists() -> None:
-    """A row names tests in tests/cluster, or in tests/hub where it says so, that are there by that very name."""
+    """A row names tests in tests/cluster, or in tests/hub and tests/sidecar where it says so, by their very names."""
     for row in rows():
-        named = re.findall(r"`((?:hub/)?\w+\.py)::(\w+)`", row[-1])
+        named = re.findall(r"`((?:(?:hub|sidecar)/)?\w+\.py)::(\w+)`", row[-1])
         assert named, row
         for file, test in named:
-            path = TESTS / file if file.startswith("hub/") else CLUSTER / file
+            path = TESTS / file if "/" in file else CLUSTER / file
             assert re.search(rf"^(async )?def {test}\(", path.read_text(), re.MULTILINE), f"{file}::{test}"
 
 

@@ -142,6 +142,21 @@ async def test_what_is_no_bundle_is_refused(tmp_path: Path, offered: str, caplog
     assert not (tmp_path / "hub-ca.pem").exists()
 
 
+async def test_what_the_true_hub_sends_takes_the_place_of_what_another_added(tmp_path: Path) -> None:
+    """B1: whoever was the hub for a while with a stolen serving key leaves no authority of his own behind."""
+    true, foreign = Authority("true"), Authority("foreign")
+    believed = trust(tmp_path, true.pem)
+    kept = tmp_path / "hub-ca.pem"
+    async with a_hub(tmp_path, true) as port:
+        async with running(HubBundle(believed, [("127.0.0.1", port)], spread=0)) as bundle:
+            bundle.offer((true.pem + foreign.pem).decode())
+            await has(kept, true.pem + foreign.pem)
+        async with running(HubBundle(believed, [("127.0.0.1", port)], spread=0)) as bundle:
+            bundle.offer(true.pem.decode())
+            await has(kept, true.pem)
+    assert ca_certificates(believed.read_ca()) == ca_certificates(true.pem)
+
+
 def test_a_kept_file_that_was_spoilt_takes_nothing_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A sidecar that starts on it says so and goes by what it was started with."""
     injected = Authority("injected")
