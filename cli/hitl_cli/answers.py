@@ -37,7 +37,7 @@ class Choice:
 
     @property
     def verb(self) -> str:
-        """``approved`` or ``denied``."""
+        """``approved``, ``denied`` or ``overridden``."""
         return self.kind.value.lower()
 
 
@@ -58,6 +58,11 @@ class Failure:
 
 
 Answer = Recorded | Skip | Failure
+_NOUNS = {
+    DecisionKind.APPROVED: "approval",
+    DecisionKind.DENIED: "denial",
+    DecisionKind.OVERRIDDEN: "override",
+}
 
 
 def print_one(session: Session, choice: Choice, recorded: Recorded) -> Exit:
@@ -129,7 +134,7 @@ def _row(session: Session, choice: Choice, answer: Answer) -> tuple[str, str]:
 def _words(session: Session, choice: Choice, recorded: Recorded) -> str:
     """What is now true of the request, continuing a line that began with its name."""
     request = recorded.request
-    noun = "approval" if choice.kind is DecisionKind.APPROVED else "denial"
+    noun = _NOUNS[choice.kind]
     match recorded.stage:
         case Stage.DECISIVE if _is_done(choice, request):
             return "marked as done"
@@ -173,7 +178,7 @@ def _details(session: Session, choice: Choice, recorded: Recorded) -> list[Line]
             return lines if request.status.consumed_time else [*lines, looked]
         case Stage.DECISIVE if _is_done(choice, request):
             return hanging("  ", f"{request.spec.summary} · the agent is told that a person did it", width)
-        case Stage.DECISIVE if choice.kind is DecisionKind.APPROVED:
+        case Stage.DECISIVE if choice.kind is not DecisionKind.DENIED:
             told = f"{request.spec.summary} · digest {request.spec.digest[:8]} · {_picked_up(recorded)}"
             return hanging("  ", told, width)
         case _:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hitl_cli.told import Activity
 
 _PROOF = "ed25519"
+_OVERRIDE = "override"
 # Signed to see whether a key fits; no decision reads like it.
 _PROBE = b"hitl: does this key fit?"
 
@@ -184,8 +185,13 @@ class HomeViewer:
     def shows(self, factor: SecondFactor) -> bool:  # noqa: ARG002 - a policy that demands one is not accepted here
         return True
 
-    def why_not(self, verb: str, request: ApprovalRequest) -> str:  # noqa: ARG002 - one list of people for everything
-        return "" if self.name.casefold() in self.people else f"{self.name} is not in reviewers.yaml"
+    def why_not(self, verb: str, request: ApprovalRequest) -> str:  # noqa: ARG002 - one list of people for every request
+        person = self.people.get(self.name.casefold())
+        if person is None:
+            return f"{self.name} is not in reviewers.yaml"
+        if verb == _OVERRIDE and verb not in person.may:
+            return f"reviewers.yaml does not say may: [{verb}] for {person.name}"
+        return ""
 
 
 class HomeVoter:
@@ -225,6 +231,10 @@ class HomeVoter:
     def refusal(self, request: ApprovalRequest, verb: str, standing: Standing) -> str:
         if standing.obstacle is Obstacle.PARTY:
             return f"{standing.why_not}; another person must decide {request.name}."
+        if verb == _OVERRIDE:
+            others = [each.name for each in self._place.people().values() if _OVERRIDE in each.may]
+            who = f"Who may: {', '.join(others)}" if others else "Nobody may, until it is written there"
+            return f"you may not {verb} {request.name}: {standing.why_not}.\n{who}"
         return (
             f"you may not {verb} {request.name}: {standing.why_not}.\nWho can: {self._place.hint('show', request.name)}"
         )

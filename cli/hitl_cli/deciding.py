@@ -10,7 +10,8 @@ from datetime import datetime
 from enum import Enum, auto
 
 from hitl.approvals.conditions import CancelReason, ExpiryReason, outcome
-from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, State, Verified
+from hitl.approvals.overriding import overrides
+from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, State, Verified
 from hitl.approvals.requirements import fold, progress_of
 from hitl.approvals.votes import denials
 from hitl.errors import Forbidden, HitlError, InvalidDecision, NoLongerPending, NotFound, Refused
@@ -18,7 +19,15 @@ from hitl.policy.durations import format_duration
 from hitl.stores.protocol import ReviewerStore
 from hitl_cli.endings import ending, state_at
 from hitl_cli.place import Place, Voter
-from hitl_cli.standing import FACTORS, Obstacle, Standing, refusal_of, standing_of
+from hitl_cli.standing import (
+    FACTORS,
+    Obstacle,
+    Standing,
+    Viewer,
+    refusal_of,
+    standing_of,
+    standing_to_override,
+)
 from hitl_cli.times import since
 from hitl_cli.wishes import Wish
 
@@ -73,6 +82,23 @@ class Reviewer:
             raise Forbidden(self._has_voted(request, standing.vote))
         if kind is DecisionKind.APPROVED and not standing.may_approve:
             raise Forbidden(self._voter.refusal(request, "approve", standing))
+        if kind is DecisionKind.OVERRIDDEN:
+            self._check_override(request)
+
+    def _check_override(self, request: ApprovalRequest) -> None:
+        if request.spec.kind is not Kind.TOOL_CALL:
+            raise InvalidDecision(
+                f"{request.name} is a {request.spec.kind.value}: nothing runs on it, and nothing can be overridden\n"
+                f"Next: {self._place.hint('show', request.name, about=request)}"
+            )
+        standing = standing_to_override(self._voter.viewer, request)
+        if not standing.may_approve:
+            raise Forbidden(self._voter.refusal(request, "override", standing))
+
+    @property
+    def viewer(self) -> Viewer:
+        """Who decides, as one who looks."""
+        return self._voter.viewer
 
     def _has_voted(self, request: ApprovalRequest, vote: Decision) -> str:
         when = f", {since(vote.time, self._clock())} ago" if vote.time else ""
@@ -230,7 +256,7 @@ def _decides(request: ApprovalRequest, decision: Decision) -> bool:
     """Whether the votes so far suffice, so that the end is only a matter of somebody writing it."""
     if decision.decision is DecisionKind.DENIED:
         return len(denials(request)) >= request.spec.denials_to_end
-    return all(row.met for row in progress_of(request))
+    return bool(overrides(request)) or all(row.met for row in progress_of(request))
 
 
 def _stage_of(request: ApprovalRequest, decision: Decision, entry: Verified | None) -> Stage:

@@ -44,7 +44,7 @@ def decide(session: Session, choice: Choice) -> Exit:
     if alone and wish.patch is not None:
         _need_policies_leave(session, requests[0], wish.patch)
     if alone:
-        return print_one(session, choice, asyncio.run(_record(session, reviewer, requests[0], wish)))
+        return print_one(session, choice, asyncio.run(record_one(session, reviewer, requests[0], wish)))
     return print_many(session, choice, asyncio.run(_record_all(session, choice, reviewer, requests, wish)))
 
 
@@ -78,7 +78,8 @@ async def _read(session: Session, choice: Choice) -> tuple[list[ApprovalRequest]
         return requests, Reviewer(session.place, await desk.voter(requests, *verbs), session.now)
 
 
-async def _record(session: Session, reviewer: Reviewer, request: ApprovalRequest, wish: Wish) -> Recorded:
+async def record_one(session: Session, reviewer: Reviewer, request: ApprovalRequest, wish: Wish) -> Recorded:
+    """Record one decision and see for a moment what comes of it. Errors as `Reviewer.record`."""
     async with session.place.open(viewed=False, follows=True) as desk:
         return await reviewer.record(desk.store, request, wish)
 

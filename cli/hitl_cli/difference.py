@@ -49,7 +49,7 @@ def _approved_arguments(request: ApprovalRequest) -> Mapping[str, object] | None
 
 
 def _approved_by(request: ApprovalRequest, now: datetime) -> str:
-    approvals = deciders(request, DecisionKind.APPROVED)
+    approvals = [*deciders(request, DecisionKind.APPROVED), *deciders(request, DecisionKind.OVERRIDDEN)]
     when = request.status.resolved_time or request.created
     names = ", ".join(dict.fromkeys(each.reviewer for each in approvals))
     return f"{since(when, now)} ago{f', {names}' if names else ''}"

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import assert_never
 
-from hitl.approvals.conditions import CancelReason, ExpiryReason, outcome
+from hitl.approvals.conditions import OVERRIDDEN, CancelReason, ExpiryReason, outcome
 from hitl.approvals.edits import tally
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, State
 from hitl.approvals.requirements import requirements_in_force
@@ -47,6 +47,21 @@ def ended_by(request: ApprovalRequest, now: datetime) -> list[str]:
     return list(dict.fromkeys(each.reviewer for each in votes))
 
 
+def override_of(request: ApprovalRequest) -> Decision | None:
+    """The override by which it was let run, or will be once that is written; None: people agreed, or nobody did."""
+    if request.status.state not in (State.PENDING, State.APPROVED, State.CONSUMED) and not _has_lapsed(request):
+        return None
+    approved = outcome(request.status.conditions, State.APPROVED)
+    if approved is not None and approved.reason != OVERRIDDEN:
+        return None
+    return tally(request, requirements_in_force(request)).override
+
+
+def overridden_by(decision: Decision, now: datetime) -> str:
+    """An override in words; the reason, which is always there, comes last."""
+    return f'overridden by {decision.reviewer} (break-glass){_ago(decision.time, now)}: "{shown(decision.reason)}"'
+
+
 def ending(request: ApprovalRequest, now: datetime) -> str:
     """What became of it, continuing a sentence that began with its name."""
     status = request.status
@@ -57,10 +72,11 @@ def ending(request: ApprovalRequest, now: datetime) -> str:
         case State.APPROVED if request.spec.kind is Kind.SUGGESTION:
             return f"was done by a person{_by(request, DecisionKind.APPROVED, now)}; the agent did not run it"
         case State.APPROVED:
-            return f"was approved{_by(request, DecisionKind.APPROVED, now)} and waits for the agent to pick it up"
+            return f"was {_approved(request, now)} and waits for the agent to pick it up"
         case State.CONSUMED:
-            by = _by(request, DecisionKind.APPROVED, now)
-            return f"was approved{by} and released{_ago(status.consumed_time or when, now)}{_result(request)}"
+            return (
+                f"was {_approved(request, now)} and released{_ago(status.consumed_time or when, now)}{_result(request)}"
+            )
         case State.DENIED:
             return f"was denied{_by(request, DecisionKind.DENIED, now) or _ago(when, now)}{_because(_denial(request))}"
         case State.EXPIRED:
@@ -76,12 +92,16 @@ def ending(request: ApprovalRequest, now: datetime) -> str:
 
 
 def _expiry(request: ApprovalRequest, now: datetime) -> str:
-    condition = outcome(request.status.conditions, State.EXPIRED)
     when = ended_at(request, now)
     at = f"expired at {clock(when, now)}, {since(when, now)} ago; nothing ran"
-    if condition and condition.reason == ExpiryReason.RELEASE_WINDOW:
-        return f"was approved{_by(request, DecisionKind.APPROVED, now)}, but the agent did not come for it: it {at}"
+    if _has_lapsed(request):
+        return f"was {_approved(request, now)}, but the agent did not come for it: it {at}"
     return at
+
+
+def _has_lapsed(request: ApprovalRequest) -> bool:
+    condition = outcome(request.status.conditions, State.EXPIRED)
+    return condition is not None and condition.reason == ExpiryReason.RELEASE_WINDOW
 
 
 def deciders(request: ApprovalRequest, kind: DecisionKind) -> list[Decision]:
@@ -101,7 +121,10 @@ def deciders(request: ApprovalRequest, kind: DecisionKind) -> list[Decision]:
 
 
 def _approvals(request: ApprovalRequest) -> list[Decision]:
-    """The approvals of one and the same call: of a changed one its editor's alone, else those without a change."""
+    """The approvals of one and the same call: an override alone, of a changed one its editor's, else the unchanged."""
+    override = override_of(request)
+    if override is not None:
+        return [override]
     found = deciders(request, DecisionKind.APPROVED)
     if not any(each.arguments_patch for each in found):
         return found
@@ -150,6 +173,11 @@ def _by(request: ApprovalRequest, kind: DecisionKind, now: datetime) -> str:
     return f" by {names}{_ago(counted[-1].time, now)}"
 
 
+def _approved(request: ApprovalRequest, now: datetime) -> str:
+    override = override_of(request)
+    return overridden_by(override, now) if override else f"approved{_by(request, DecisionKind.APPROVED, now)}"
+
+
 def _ago(moment: datetime | None, now: datetime) -> str:
     return f" {since(moment, now)} ago" if moment else ""
 
@@ -182,7 +210,7 @@ def ending_in_a_row(request: ApprovalRequest, now: datetime) -> str:
         case State.PENDING:
             return "waits for a decision"
         case State.APPROVED | State.CONSUMED:
-            return f"already approved{_by(request, DecisionKind.APPROVED, now)}"
+            return f"already {_approved(request, now)}"
         case State.DENIED:
             return f"denied{_by(request, DecisionKind.DENIED, now)}"
         case State.CANCELLED if is_frozen(request):

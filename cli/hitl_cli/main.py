@@ -55,6 +55,7 @@ _COMMANDS = {
     "freeze": _Entry("Operators", "commands.freeze", "Stop agents: every call is refused.", _Where.CLUSTER),
     "thaw": _Entry("Operators", "commands.thaw", "Let agents go on that were frozen.", _Where.CLUSTER),
     "doctor": _Entry("Operators", "commands.doctor", "Whether hitl is installed as it should be.", _Where.CLUSTER),
+    "breakglass": _Entry("Operators", "commands.breakglass", "Let a held call run against its policy, alone."),
     "audit": _Entry("Operators", "commands.audit", "Verify audit logs."),
     "demo": _Entry("Local", "commands.demo", "See all of it work on this machine, in a minute.", _Where.MACHINE),
     "dev": _Entry("Local", "commands.dev", "Run a control plane and a sidecar on this machine.", _Where.MACHINE),

@@ -7,19 +7,20 @@ from typing import Any
 
 import yaml
 
-from hitl.approvals.requests import ApprovalRequest, State
+from hitl.approvals.requests import ApprovalRequest, Kind, State
 from hitl.errors import HitlError
 from hitl.kube.paths import path_of
 from hitl_cli.endings import state_at
 from hitl_cli.session import Session
-from hitl_cli.standing import Viewer, standing_of
+from hitl_cli.standing import Viewer, standing_of, standing_to_override
 
-_DECIDING = ("approve", "deny", "escalate", "extend")
+_DECIDING = ("approve", "deny", "breakglass", "escalate", "extend")
+_VERBS = {"breakglass": "override"}  # where the right is not named as the command
 
 
 async def waiting(session: Session, verb: str) -> list[tuple[str, str]]:
     """Names and summaries of requests; for a command that decides, only those to which this person may do it."""
-    decides = verb in _DECIDING
+    decides, verb = verb in _DECIDING, _VERBS.get(verb, verb)
     async with session.place.open(viewed=decides) as desk:
         now = session.now()
         found = [each for each in await desk.waiting() if state_at(each, now) is State.PENDING]
@@ -30,6 +31,8 @@ async def waiting(session: Session, verb: str) -> list[tuple[str, str]]:
 
 
 def _is_open_to(session: Session, viewer: Viewer, request: ApprovalRequest, verb: str) -> bool:
+    if verb == "override":
+        return request.spec.kind is Kind.TOOL_CALL and standing_to_override(viewer, request).may_approve
     if verb not in ("approve", "deny"):
         return not viewer.why_not(verb, request)
     standing = standing_of(viewer, request, session.place.progress(request))

@@ -13,7 +13,7 @@ from hitl.policy.durations import format_duration
 from hitl.policy.verdicts import SecondFactor
 from hitl_cli.arguments import argument_lines, changes, framed, limited
 from hitl_cli.difference import difference, edits_of, patched
-from hitl_cli.endings import deciders, ending, is_uncounted, state_at
+from hitl_cli.endings import deciders, ending, is_uncounted, override_of, state_at
 from hitl_cli.lines import Line, Tint, hanging, line, tinted, word
 from hitl_cli.past import Past
 from hitl_cli.place import Place
@@ -157,12 +157,16 @@ def _explanation(request: ApprovalRequest) -> str:
 def _who_decides(request: ApprovalRequest, beside: Beside, width: int) -> list[Line]:
     rows = beside.place.progress(request)
     filled, places = votes(rows)
-    lines: list[Line] = [_opposed("WHO DECIDES", f"{filled} of {places}", width)]
+    is_overridden = override_of(request) is not None
+    count = "overridden" if is_overridden else f"{filled} of {places}"
+    lines: list[Line] = [_opposed("WHO DECIDES", count, width)]
+    for decision in deciders(request, DecisionKind.OVERRIDDEN):
+        lines += hanging("  ", _overrode(request, decision, beside.now), width)
     pending = state_at(request, beside.now) is State.PENDING
     standing = standing_of(beside.viewer, request, rows) if beside.viewer and pending else None
     size = max(len(row.requirement.name) for row in rows)
     for name, text, note in _places(request, rows, _notes(rows, standing, beside), beside.place, beside.now):
-        lines += _noted(f"  {name.ljust(size)}   {text}", note, width)
+        lines += _noted(f"  {name.ljust(size)}   {text}", note if not is_overridden else "", width)
     for decision in deciders(request, DecisionKind.DENIED):
         lines += hanging("  ", _said(request, decision, beside.now), width)
     for decision in request.status.decisions if pending else ():
@@ -219,6 +223,13 @@ def _said(request: ApprovalRequest, decision: Decision, now: datetime) -> str:
     waits = ", not counted yet" if is_uncounted(request, decision) else ""
     said = f"{decision.reviewer} {decision.decision.value.lower()}{at}{_shown_factor(request, decision)}"
     return f"{said}{waits}{reason}"
+
+
+def _overrode(request: ApprovalRequest, decision: Decision, now: datetime) -> str:
+    at = f" {clock(decision.time, now)}" if decision.time else ""
+    waits = ", not counted yet" if is_uncounted(request, decision) else ""
+    factor = _shown_factor(request, decision)
+    return f'overridden by {decision.reviewer} (break-glass){at}{factor}{waits}: "{decision.reason}"'
 
 
 def _shown_factor(request: ApprovalRequest, decision: Decision) -> str:

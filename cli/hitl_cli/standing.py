@@ -67,7 +67,7 @@ class Viewer(Protocol):
         ...
 
     def why_not(self, verb: str, request: ApprovalRequest) -> str:
-        """Why they may not approve, deny, edit, extend or escalate it at all; empty where they may."""
+        """Why they may not approve, deny, override, edit, extend or escalate it at all; empty where they may."""
         ...
 
 
@@ -96,6 +96,21 @@ def standing_of(viewer: Viewer, request: ApprovalRequest, rows: Sequence[Progres
     return Standing(
         Obstacle.NOT_IN_GROUP, f"not in {' or '.join(groups)}" if groups else "nobody else is needed", wanted=groups
     )
+
+
+def standing_to_override(viewer: Viewer, request: ApprovalRequest) -> Standing:
+    """Where somebody stands who would let it run alone: whom the request asks for does not matter to that."""
+    party = _party(fold(viewer.name), request)
+    if party:
+        return Standing(Obstacle.PARTY, party)
+    why_not = viewer.why_not("override", request)
+    if why_not:
+        return Standing(Obstacle.NOT_ALLOWED, why_not)
+    if not viewer.shows(SecondFactor.ANY):
+        return Standing(
+            Obstacle.NO_FACTOR, f"no {FACTORS[SecondFactor.ANY]} in this login", wanted=(SecondFactor.ANY.value,)
+        )
+    return Standing()
 
 
 def brings_more_people(request: ApprovalRequest, now: datetime) -> bool:

@@ -39,6 +39,7 @@ COMMANDS = (
     "approve x",
     "approve x --group",
     "deny x --reason r",
+    "breakglass x --reason r --yes",
     "escalate x",
     "extend x 5m",
     "history",

@@ -10,7 +10,7 @@ import click
 
 from hitl.approvals.requests import ApprovalRequest, State
 from hitl.policy.durations import parse_duration
-from hitl_cli.endings import ended_at, ended_by, refused_edit, state_at
+from hitl_cli.endings import ended_at, ended_by, override_of, refused_edit, state_at
 from hitl_cli.exits import Exit
 from hitl_cli.lines import Column, Line, word
 from hitl_cli.options import namespace_option, output_option, pass_session, person_option, place_option
@@ -110,5 +110,5 @@ def _cells(request: ApprovalRequest, now: datetime, *, wide: bool) -> list[Line]
     cells: list[Line] = [request.name, word(state.value), since(ended, now), people or "-", agent_of(request)]
     if wide:
         cells += [word(tier_of(request)), why_of(request), took(ended - request.created)]
-    refused = "changed call refused: " if refused_edit(request) else ""
-    return [*cells, f"{refused}{request.spec.summary}"]
+    how = "changed call refused: " if refused_edit(request) else "break-glass: " if override_of(request) else ""
+    return [*cells, f"{how}{request.spec.summary}"]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hitl.approvals.requests import State
+from hitl.approvals.requests import DecisionKind, State
 from hitl.approvals.requirements import votes
 from hitl.approvals.timeline import in_force
-from hitl_cli.endings import state_at
+from hitl_cli.endings import deciders, state_at
 from hitl_cli.exits import Exit
 from hitl_cli.lines import Column, Line, Tint, table, tinted, word, wrapped
 from hitl_cli.options import (
@@ -170,7 +170,7 @@ def _cells(row: _Row, now: datetime, wish: _Wish, *, wide: bool) -> list[Line]:
         row.group.label,
         word(tier_of(first)),
         tinted(until(row.expires, now), Tint.EXPIRING if left < _EXPIRING else Tint.NONE),
-        f"{row.filled}/{row.places}",
+        "override" if deciders(first, DecisionKind.OVERRIDDEN) else f"{row.filled}/{row.places}",
         agent_of(first),
     ]
     if wish.all_namespaces:

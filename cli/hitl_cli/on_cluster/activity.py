@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 # Whoever may write Events can write these words as well: this keeps out what is not even said to be the operator's.
 _POSTED: Final = "reportingComponent=hitl-operator"
 _OURS: Final = {"labelSelector": "app.kubernetes.io/part-of=hitl", "fieldSelector": _POSTED}
-_NOTIFY: Final = {**_OURS, "fieldSelector": f"{_POSTED},reason=Notify"}
+# What ran without asking, and what ran although people were to be asked.
+_UNASKED: Final = tuple({**_OURS, "fieldSelector": f"{_POSTED},reason={reason}"} for reason in ("Notify", "BreakGlass"))
 _RAN: Final = " ran "
-_ASKS: Final = " asks ("
+_ASKS: Final = (" asks (", " may run what its policy holds (")
 _BETWEEN: Final = " · "
 # How often a followed feed is looked at, seconds; each look is one call.
 _LOOK_SECONDS: Final = 2.0
@@ -43,7 +44,7 @@ class ClusterActivity:
             time.sleep(_LOOK_SECONDS)
 
     def heading(self, *, every: bool) -> list[str]:
-        shown = "Notify-tier calls, held requests and how they ended" if every else "Notify-tier calls"
+        shown = "Notify-tier calls, held requests and how they ended" if every else "Notify-tier calls and break-glass"
         return [
             f"{shown} in {self._place.where}, as the operator's Events tell them: of Notify one for each agent,",
             "tool and minute, as long as the API server keeps Events (an hour). Every call: the sidecars' audit logs.",
@@ -62,7 +63,8 @@ class ClusterActivity:
         async with self._place.open(viewed=False) as desk:
             path = path_of("v1", "events", self._place.namespace)
             try:
-                return [each async for each in desk.api.list(path, _OURS if every else _NOTIFY)]
+                wanted = (_OURS,) if every else _UNASKED
+                return [each for selector in wanted async for each in desk.api.list(path, selector)]
             except ApiError as error:
                 step = "role hitl-viewer has verb list on events"
                 raise denied(error, f"list events in {self._place.where}", step) from error
@@ -76,8 +78,7 @@ def told_of(event: Mapping[str, Any]) -> Told:
     message, name = str(event.get("message", "")), ""
     agent, ran, what = message.partition(_RAN)
     if event.get("reason") != "Notify" or not ran:
-        asks = message.partition(_ASKS)
-        ran, agent = "", asks[0] if asks[1] else "-"
+        ran, agent = "", next((message.partition(each)[0] for each in _ASKS if each in message), "-")
         name = str(event.get("involvedObject", {}).get("name", ""))
         what = f"{name}   {message}"
     tool, *rest = what.split(_BETWEEN, 2) if ran else [what]

@@ -14,6 +14,7 @@ from hitl_cli.wishes import Wish
 
 # What lets people do it, weakest first.
 _ROLES = {"confirm": "hitl-reviewer", "multi-factor": "hitl-senior-reviewer"}
+_BREAK_GLASS = "hitl-breakglass"
 _OIDC = "oidc"
 # How many of the caller's groups an error repeats.
 _GROUPS_SHOWN = 8
@@ -63,9 +64,14 @@ class ClusterVoter:
                 )
             case Obstacle.NOT_ALLOWED:
                 tier = request.spec.tier
+                role = _ROLES[tier]
+                if verb == "override":
+                    role = _BREAK_GLASS
+                    bindings = f"kubectl get rolebindings,clusterrolebindings -n {request.namespace} -o wide"
+                    next_step = f"Who has it, for whom may look: {bindings} | grep {role}{self._hand_on(request, verb)}"
                 return (
                     f"you may not {verb} {tier_of(request)} in namespace {request.namespace}.\n"
-                    f"It needs verb {verb} on approvalrequests/{tier}; role {_ROLES[tier]} has it.\n{next_step}"
+                    f"It needs verb {verb} on approvalrequests/{tier}; role {role} has it.\n{next_step}"
                 )
             case Obstacle.NOT_IN_GROUP if standing.wanted:
                 return (
@@ -74,8 +80,9 @@ class ClusterVoter:
                 )
             case Obstacle.NO_FACTOR:
                 factor = SecondFactor(standing.wanted[0])
+                doing = "overriding" if verb == "override" else "approving"
                 return (
-                    f"approving {request.name} needs a {FACTORS[factor]}, and your login shows none "
+                    f"{doing} {request.name} needs a {FACTORS[factor]}, and your login shows none "
                     f"({factor_key()}: {', '.join(self.viewer.factors) or 'nothing'}).\n"
                     "Log in again with it, so that your token says so; what the API server sees: kubectl auth whoami"
                 )
@@ -105,7 +112,8 @@ class ClusterVoter:
         return tuple(group for group in dict.fromkeys(self.viewer.me.groups) if group in asked)
 
     def _proof(self, request: ApprovalRequest, kind: DecisionKind) -> Proof | None:
-        wanted = any(each.second_factor is not SecondFactor.NONE for each in requirements_in_force(request))
+        asked = any(each.second_factor is not SecondFactor.NONE for each in requirements_in_force(request))
+        wanted = asked or kind is DecisionKind.OVERRIDDEN
         if kind is DecisionKind.DENIED or not wanted or not self.viewer.factors:
             return None
         return Proof(_OIDC, factors=self.viewer.factors, time=self._place.now().replace(microsecond=0))

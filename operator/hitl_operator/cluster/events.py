@@ -148,8 +148,9 @@ class Events:
                 await self._post(said)
             except HitlError as error:
                 self._counted.labels("failed").inc()
-                problem = in_words(error, self._api)
-                _log.warning("event-not-posted", reason=said.reason, about=said.about.name, problem=problem)
+                _log.warning(
+                    "event-not-posted", reason=said.reason, about=said.about.name, problem=in_words(error, self._api)
+                )
 
     def say(self, said: Said) -> None:
         """Have it posted, unless that was done or there is too much of it. Never blocks."""
@@ -219,6 +220,10 @@ class Events:
         """Something is wrong with a policy or tool server; said once for each wording."""
         self.say(Said(about, reason, words, WARNING))
 
+    def freeze(self, about: About, reason: str, words: str) -> None:
+        """Frozen or Thawed, said once for each PolicyOverride."""
+        self.say(Said(about, reason, words, WARNING if reason == "Frozen" else NORMAL, once=reason))
+
     def _asked_again(self, before: ApprovalRequest, after: ApprovalRequest) -> None:
         was, now = before.status, after.status
         left = f"{time_left(after, self._clock())} left"
@@ -239,7 +244,7 @@ class Events:
     def _broke_glass(self, request: ApprovalRequest, reviewer: str) -> None:
         """An alarm, so that no flood of other Events keeps it from being posted. Who and why stands in the request."""
         command = f"kubectl hitl show {request.name} -n {request.namespace}"
-        words = f"somebody let {request.spec.workload} do this against its policy ({command}): {request.spec.summary}"
+        words = f"{request.spec.workload} may run what its policy holds ({command}): {request.spec.summary}"
         self._alarms.append(Said(_request(request), "BreakGlass", words, WARNING, once=reviewer, related=_pod(request)))
         self._wake.set()
 
