@@ -9,14 +9,18 @@ from typing import Any, Final
 import yaml
 
 from hitl.errors import InvalidInput
-from hitl.kube.shipped import DEFAULT, Shipped, admission, crds, home, roles
+from hitl.kube.shipped import DEFAULT, Shipped, admission, crds, home, pod_settings, pods, roles
+from hitl_operator.injection.installation import SERVICE, Installation, args
 
 # In this order: policies stand before anybody could write what they guard.
 _PARTS: Final[dict[str, Callable[[Shipped], tuple[dict[str, Any], ...]]]] = {
     "admission": admission,
     "crds": lambda _: crds(),
+    "pods": pods,
     "roles": lambda shipped: (*home(shipped), *roles(shipped)),
 }
+# These refuse every pod of a gated namespace that nothing puts a sidecar into, so they come with injection alone.
+_WITH_INJECTION: Final = "pods"
 
 
 class _Quoting(yaml.SafeDumper):
@@ -42,6 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--factors", default=",".join(DEFAULT.factors), help="methods that count (%(default)s)")
     parser.add_argument("--hardware", default=",".join(DEFAULT.hardware), help="those that are keys (%(default)s)")
+    parser.add_argument(
+        "--sidecar-image",
+        action="append",
+        default=[],
+        metavar="IMAGE",
+        help="print also what keeps gated pods gated, with this as the image of their sidecars; may be repeated",
+    )
+    parser.add_argument("--service", default=SERVICE, help="through which sidecars reach the operator (%(default)s)")
     parser.add_argument("--only", choices=sorted(_PARTS), help="print this part alone")
     given = parser.parse_args(arguments)
     try:
@@ -52,10 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _words(given.factors),
             _words(given.hardware),
         )
+        images = [Installation(image, given.namespace, given.service).image for image in given.sidecar_image]
     except InvalidInput as error:
         parser.error(str(error))
-    parts = [given.only] if given.only else list(_PARTS)
+    parts = [given.only] if given.only else [part for part in _PARTS if images or part != _WITH_INJECTION]
     documents = [document for part in parts for document in _PARTS[part](shipped)]
+    if images and _WITH_INJECTION in parts:
+        lines = args(namespace=given.namespace, service=given.service)
+        documents.append(pod_settings(images, lines, shipped))
     sys.stdout.write(yaml.dump_all(documents, Dumper=_Quoting, sort_keys=False, allow_unicode=True, width=120))
     return 0
 

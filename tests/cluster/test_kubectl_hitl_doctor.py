@@ -17,7 +17,7 @@ from hitl_cli.on_cluster.viewer import FACTOR_KEY, FACTORS, HARDWARE
 
 pytestmark = pytest.mark.xdist_group("cluster-doctor")  # one API server for all of it, not one for each worker
 
-LOOKED_AT = ["api server", "crds", "admission", "you", "you may", "operator", "namespace"]
+LOOKED_AT = ["api server", "crds", "admission", "pods", "you", "you may", "operator", "namespace"]
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,12 @@ def led_at(plane: ControlPlane, moment: datetime) -> None:
 
 def test_what_is_not_installed_is_named_with_the_command_that_installs_it(bare: str, installed: ControlPlane) -> None:
     """No CRD, no policy, no Lease: each a problem with its next step; `list` sends people here."""
-    assert "problem   crds           CustomResourceDefinition: none of the 4 is there\n" in bare
+    count = len(shipped.crds())
+    assert f"problem   crds           CustomResourceDefinition: none of the {count} is there\n" in bare
     assert "python -m hitl_operator.manifests --only crds | kubectl apply --server-side" in bare
     assert "problem   admission      ValidatingAdmissionPolicy: none of the " in bare
     assert "problem   admission      ValidatingAdmissionPolicyBinding: none of the " in bare
-    assert len(bare.splitlines()) < 20
+    assert len(bare.splitlines()) <= 22
     assert "problem   operator       no replica ever led: no Lease hitl-system/hitl-operator" in bare
     assert "note      namespace      default is not labelled hitl.dev/injection=enabled" in bare
     assert "    kubectl label namespace default hitl.dev/injection=enabled\n" in bare
@@ -83,15 +84,16 @@ def test_what_is_not_installed_is_named_with_the_command_that_installs_it(bare: 
 
 
 def test_a_whole_installation_has_no_problem(admin: Person) -> None:
-    """Every line ok, but that an administrator decides nothing; exit code 0, also as JSON."""
+    """Every line ok, but that an administrator decides nothing and nobody injects; exit code 0, also as JSON."""
     led_at(admin.inbox.plane, datetime.now(UTC))
     done = admin.hitl("doctor")
     assert done.code == 0, done.out
     led_at(admin.inbox.plane, datetime.now(UTC))
     found = findings(admin)
     assert list(found) == LOOKED_AT
-    assert {name for name, each in found.items() if each["health"] != "ok"} == {"you may"}
-    assert "4 of 4, as this release ships them" in found["crds"]["message"]
+    assert {name for name, each in found.items() if each["health"] != "ok"} == {"you may", "pods"}
+    count = len(shipped.crds())
+    assert f"{count} of {count}, as this release ships them" in found["crds"]["message"]
     assert found["operator"]["message"].startswith("hitl-operator-6c8d4-p2x7v leads (lease ")
 
 
@@ -115,6 +117,33 @@ def test_C4_a_missing_binding_and_a_weakened_policy_are_found(admin: Person) -> 
     assert "--only admission | kubectl apply" in done.out
     assert status.code == 1
     assert "ValidatingAdmissionPolicyBinding hitl-decisions is not there" in status.out
+
+
+def test_E1_what_keeps_gated_pods_gated_is_looked_at_once_it_is_there(admin: Person) -> None:
+    """Not installed is a note; a part of it gone, or a ConfigMap that says too little, is a problem with its step."""
+    plane = admin.inbox.plane
+    found = findings(admin)["pods"]
+    assert found["health"] == "note"
+    assert "python -m hitl_operator.manifests --sidecar-image IMAGE | kubectl apply" in found["next"][0]
+    settings = shipped.pod_settings(["registry.example.com/hitl-sidecar:1.0"], ["--state=/var/lib/hitl"])
+    applied(plane, settings, *shipped.pods())
+    try:
+        found = findings(admin)["pods"]
+        assert "ConfigMap hitl-system/hitl-pods has no ca, so no gated pod can be made" in found["message"]
+        applied(plane, settings | {"data": settings["data"] | {"ca": "PEM"}})
+        assert findings(admin)["pods"]["health"] == "ok"
+        assert plane.kubectl("delete", "validatingadmissionpolicybinding", "hitl-kept").returncode == 0
+        patch = '{"spec":{"failurePolicy":"Ignore"}}'
+        weak = ["validatingadmissionpolicy", "hitl-connect", "--type=merge", "-p", patch]
+        assert plane.kubectl("patch", *weak).returncode == 0
+        done = admin.hitl("doctor")
+    finally:
+        gone = plane.kubectl("delete", "-f", "-", stdin="\n---\n".join(map(json.dumps, [settings, *shipped.pods()])))
+    assert gone.returncode != 0  # the binding went before
+    assert done.code == 1
+    assert "problem   pods           ValidatingAdmissionPolicyBinding hitl-kept is not there" in done.out
+    assert "hitl-connect: spec.failurePolicy is 'Ignore', shipped as 'Fail'" in done.out.replace("\n" + " " * 25, " ")
+    assert "python -m hitl_operator.manifests --only pods | kubectl apply" in done.out
 
 
 def test_an_older_crd_is_told_from_this_releases(admin: Person) -> None:
@@ -155,11 +184,12 @@ def test_what_a_reviewer_may_not_read_is_unknown_and_no_problem(admin: Person) -
     assert {name for name, each in found.items() if each["health"] == "unknown"} == {
         "crds",
         "admission",
+        "pods",
         "operator",
         "namespace",
     }
     assert done.err.splitlines() == [
-        "No problem in what you may read. Not looked at: crds, admission, operator, namespace.",
+        "No problem in what you may read. Not looked at: crds, admission, pods, operator, namespace.",
         "Whether those are well an administrator can tell: kubectl hitl doctor",
     ]
 

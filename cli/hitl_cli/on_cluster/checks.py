@@ -40,10 +40,16 @@ async def gate_of(api: KubeAPI, name: str) -> Gate:
     return Gate(name, namespace["metadata"].get("labels", {}).get(INJECTION, ""))
 
 
-async def admission(api: KubeAPI, installation: shipped.Shipped) -> list[Finding]:
-    """Whether what refuses false votes is there and as shipped: else the operator counts none (SECURITY C4)."""
-    step = (f"put it back: {shipped.apply_command('admission')}",)
-    guards = comparison.guards(shipped.admission(installation), ())
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How what stands in the cluster differs from what is shipped; `missing`: what is not there at all."""
+
+    words: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+
+async def compared(api: KubeAPI, guards: Sequence[comparison.Guard]) -> Compared | None:
+    """Compare admission policies and bindings; None where the caller may not read them."""
     try:
         stored = {
             f"{kind}/{item['metadata']['name']}": item
@@ -53,22 +59,35 @@ async def admission(api: KubeAPI, installation: shipped.Shipped) -> list[Finding
     except ApiError as error:
         if error.status != 403:
             raise
-        return [
-            Finding("admission", Health.UNKNOWN, "you may not read validatingadmissionpolicies; an administrator may")
-        ]
-    problems = [
-        Finding("admission", Health.PROBLEM, missing(kind, gone, of=len(named)), step)
+        return None
+    gone = tuple(guard.key for guard in guards if guard.key not in stored)
+    words = [
+        missing(kind, names, of=len(named))
         for kind in dict.fromkeys(guard.kind for guard in guards)
         for named in [[guard for guard in guards if guard.kind == kind]]
-        if (gone := [guard.key.partition("/")[2] for guard in named if guard.key not in stored])
+        if (names := [guard.name for guard in named if guard.key in gone])
     ]
-    problems += [
-        Finding("admission", Health.PROBLEM, difference, step)
+    words += [
+        difference
         for guard in guards
         if guard.key in stored and (difference := comparison.difference(guard, stored[guard.key]))
     ]
+    return Compared(tuple(words), gone)
+
+
+async def admission(api: KubeAPI, installation: shipped.Shipped) -> list[Finding]:
+    """Whether what refuses false votes is there and as shipped: else the operator counts none (SECURITY C4)."""
+    step = (f"put it back: {shipped.apply_command('admission')}",)
+    guards = comparison.guards(shipped.admission(installation), ())
+    differences = await compared(api, guards)
+    if differences is None:
+        return [
+            Finding("admission", Health.UNKNOWN, "you may not read validatingadmissionpolicies; an administrator may")
+        ]
     policies = sum(guard.kind == "ValidatingAdmissionPolicy" for guard in guards)
-    return problems or [Finding("admission", Health.OK, f"{policies} policies, each bound, as this release ships them")]
+    return [Finding("admission", Health.PROBLEM, each, step) for each in differences.words] or [
+        Finding("admission", Health.OK, f"{policies} policies, each bound, as this release ships them")
+    ]
 
 
 def missing(kind: str, names: Sequence[str], *, of: int) -> str:

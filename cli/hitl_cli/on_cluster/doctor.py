@@ -9,6 +9,7 @@ from hitl.kube import comparison, shipped
 from hitl.kube.api import KubeAPI
 from hitl.kube.marks import INJECTION
 from hitl.kube.paths import path_of
+from hitl_cli.on_cluster.backstop import backstop
 from hitl_cli.on_cluster.checks import admission, gate_of, missing, operator
 from hitl_cli.on_cluster.desk import ClusterDesk
 from hitl_cli.on_cluster.findings import Finding, Health
@@ -41,6 +42,7 @@ async def examined(place: ClusterPlace, operator_namespace: str) -> list[Finding
         checks: list[Awaitable[Sequence[Finding]]] = [
             _crds(desk.api),
             admission(desk.api, installation),
+            backstop(desk.api, installation),
             _you(desk, place),
             operator(desk.api, operator_namespace, place.now()),
             _injection(desk.api, place),

@@ -74,15 +74,19 @@ POD_SETTINGS: Final = "hitl-pods"
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+# Whoever changed a field owns it since: without --force-conflicts the command would stop at it.
+APPLY: Final = "kubectl apply --server-side --force-conflicts -f -"
+"""What takes manifests from a pipe, also where somebody changed them."""
+
+
 def apply_command(part: str = "") -> str:
     """What puts an installation into a cluster, or puts it back as it was shipped.
 
     Args:
-        part: crds, admission or roles alone; empty: all of it.
+        part: crds, admission, pods or roles alone; empty: all of it, but for pods.
     """
     only = f" --only {part}" if part else ""
-    # Whoever changed a field owns it since: without --force-conflicts the command would stop at it.
-    return f"python -m hitl_operator.manifests{only} | kubectl apply --server-side --force-conflicts -f -"
+    return f"python -m hitl_operator.manifests{only} | {APPLY}"
 
 
 def crds() -> tuple[dict[str, Any], ...]:
