@@ -148,9 +148,8 @@ class Events:
                 await self._post(said)
             except HitlError as error:
                 self._counted.labels("failed").inc()
-                _log.warning(
-                    "event-not-posted", reason=said.reason, about=said.about.name, problem=in_words(error, self._api)
-                )
+                problem = in_words(error, self._api)
+                _log.warning("event-not-posted", reason=said.reason, about=said.about.name, problem=problem)
 
     def say(self, said: Said) -> None:
         """Have it posted, unless that was done or there is too much of it. Never blocks."""
@@ -219,10 +218,6 @@ class Events:
     def policy(self, about: About, reason: str, words: str) -> None:
         """Something is wrong with a policy or tool server; said once for each wording."""
         self.say(Said(about, reason, words, WARNING))
-
-    def freeze(self, about: About, reason: str, words: str) -> None:
-        """Frozen or Thawed, said once for each PolicyOverride."""
-        self.say(Said(about, reason, words, WARNING if reason == "Frozen" else NORMAL, once=reason))
 
     def _asked_again(self, before: ApprovalRequest, after: ApprovalRequest) -> None:
         was, now = before.status, after.status
