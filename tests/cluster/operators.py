@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import shutil
 import signal
 import sys
@@ -34,21 +35,24 @@ _numbers = itertools.count(1)
 class Operator:
     """One replica."""
 
-    def __init__(self, name: str, folder: Path, plane: ControlPlane, certificate: Path, key: Path) -> None:
+    def __init__(self, name: str, folder: Path, plane: ControlPlane, *pair: Path) -> None:
+        """`pair`: its certificate and key; none: its own, in a Secret."""
         self.name = name
         self.log = folder / f"{name}.log"
         self.settings = folder / f"{name}.yaml"
         listen, http = free_ports(2)
         self.address, self.http = f"127.0.0.1:{listen}", f"127.0.0.1:{http}"
         self._plane = plane
-        self._pair = certificate, key
+        self._pair = pair
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, *more: str, user: str = DEFAULT.operator) -> "Operator":
         """Start the process; `ready` waits until it is."""
         kubeconfig = self._plane.kubeconfig(user, GROUPS)
         command = ["--kubeconfig", str(kubeconfig), "--listen", self.address, "--http", self.http]
-        command += ["--tls-cert", str(self._pair[0]), "--tls-key", str(self._pair[1]), "--replica", self.name, *more]
+        command += ["--replica", self.name, *more]
+        for option, path in zip(("--tls-cert", "--tls-key"), self._pair, strict=False):
+            command += [option, str(path)]
         if self.settings.exists():
             command += ["--settings", str(self.settings)]
         with self.log.open("ab") as log:
@@ -97,7 +101,8 @@ class Operator:
 class SidecarProcess:
     """The sidecar of one pod, and an agent's connection to it."""
 
-    def __init__(self, pod: Mapping[str, Any], token: str, ca: Path) -> None:
+    def __init__(self, pod: Mapping[str, Any], token: str, ca: Path | str) -> None:
+        """`ca`: a file, or the PEM itself as injection gives it."""
         self.pod = pod
         self.folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="hitl-"))
         self.token = self.folder / "token"
@@ -112,11 +117,17 @@ class SidecarProcess:
     async def start(self, *hubs: str) -> "SidecarProcess":
         socket = self.folder / "gate.sock"
         command = ["--socket", str(socket), "--state", str(self.folder / "state"), "--hub", ",".join(hubs)]
-        command += ["--hub-ca", str(self._ca), "--hub-token", str(self.token), "--hub-name", NAME]
+        command += ["--hub-token", str(self.token), "--hub-name", NAME]
+        environment = dict(os.environ)
+        if isinstance(self._ca, str):
+            environment["HITL_HUB_CA_PEM"] = self._ca
+        else:
+            command += ["--hub-ca", str(self._ca)]
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "hitl_sidecar", *command, stdin=asyncio.subprocess.DEVNULL, stderr=log
-            )
+                sys.executable, "-m", "hitl_sidecar", *command, stdin=asyncio.subprocess.DEVNULL, stderr=log,
+                env=environment,
+            )  # fmt: skip
         self._channel = aio.insecure_channel(f"unix:{socket}", options=[("grpc.initial_reconnect_backoff_ms", 50)])
         self.stub: Any = gate_pb2_grpc.GateServiceStub(self._channel)
         health = health_pb2_grpc.HealthStub(self._channel)
@@ -145,21 +156,25 @@ class SidecarProcess:
         self.reasons[call_id] = answer.reason_code
         return str(gate_pb2.Outcome.Name(answer.outcome)).removeprefix("OUTCOME_")
 
-    async def insist(self, call_id: str) -> str:
+    async def insist(self, call_id: str, seconds: float = EVER) -> str:
         """Ask again and again, as an agent does, until it is told something that asking again does not change."""
 
         async def ask() -> str:
             outcome = await self.check(call_id)
             return "" if outcome in ("PENDING", "UNAVAILABLE") else outcome
 
-        return str(await until(ask))
+        return str(await until(ask, seconds))
 
-    async def end(self) -> None:
+    async def stop(self) -> None:
+        """End the process; what it keeps stays, and `start` begins another on it."""
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
             await asyncio.wait_for(self._process.wait(), EVER)
         if self._channel is not None:
             await self._channel.close()
+
+    async def end(self) -> None:
+        await self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -170,16 +185,16 @@ class Installation:
         self.pods = pods
         self.folder = folder
         authority = Authority("hub-ca")
-        self.ca = folder / "hub-ca.crt"
+        self.ca: Path | str = folder / "hub-ca.crt"
         self.ca.write_bytes(authority.pem)
-        self.certificate, self.key = authority.server("hub", names=(NAME,)).write(folder, "hub")
+        self.pair: tuple[Path, ...] = authority.server("hub", names=(NAME,)).write(folder, "hub")
         self.operators: list[Operator] = []
         self.sidecars: list[SidecarProcess] = []
         self.store = KubernetesStore(pods.admin)
 
     def operator(self, name: str) -> Operator:
         """A replica that is still to be started."""
-        operator = Operator(name, self.folder, self.pods.plane, self.certificate, self.key)
+        operator = Operator(name, self.folder, self.pods.plane, *self.pair)
         self.operators.append(operator)
         return operator
 
