@@ -103,11 +103,11 @@ def checked_pair(pair: Pair) -> Pair:
 
 
 def checked_bundle(pem: bytes) -> bytes:
-    """The same. InvalidInput where it is not CA certificates as PEM, and nothing else."""
+    """The certificates alone, without what stands between them. InvalidInput where one is no CA's, or there is none."""
     try:
         found = x509.load_pem_x509_certificates(pem)
         if all(each.extensions.get_extension_for_class(x509.BasicConstraints).value.ca for each in found):
-            return pem
+            return b"".join(map(_pem, found))
     except (ValueError, x509.ExtensionNotFound) as error:
         raise InvalidInput(f"must be CA certificates as PEM ({error})") from error
     raise InvalidInput("has a certificate that is no CA's")
