@@ -33,7 +33,10 @@ _CREATE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | o
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """The segment that was written last, by name, and the bytes of it that are on the disk; all before it is."""
+    """The segment that is written now, by name, and the bytes of it that are on the disk.
+
+    What stands in earlier segments will not change, but perhaps is not on the disk yet: sync it before you rely on it.
+    """
 
     segment: str = ""
     offset: int = 0
@@ -168,6 +171,7 @@ class AuditLog:
         self._index += 1
         self._retire()
         self._fd, self._size, self._new_segment = fd, 0, True
+        self._on_disk = Synced(path.name)
 
     def _name(self, index: int) -> str:
         return f"{index:06d}-{self._chain.epoch}{SUFFIX}"

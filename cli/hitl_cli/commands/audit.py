@@ -6,8 +6,10 @@ from pathlib import Path
 import click
 
 from hitl.audit import ChainProblem, ProblemKind, Report, verify
+from hitl.audit.archive import is_archive
 from hitl.errors import HitlError
 from hitl_cli.anchors import Anchor, read_anchors
+from hitl_cli.archive_checks import Checked, check_archive, counted
 from hitl_cli.exits import Exit
 from hitl_cli.lines import line, wrapped
 from hitl_cli.options import home_option, output_option, pass_session
@@ -15,6 +17,16 @@ from hitl_cli.render import Output
 from hitl_cli.session import Session
 
 _NO_HEADS = "the tail cannot be checked: no audit-heads.jsonl"
+
+
+key_option = click.option(
+    "--key",
+    "keys",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Public key that checkpoints count under (PEM); may be repeated.  [those in the archive]",
+)
 
 
 @click.group("audit", short_help="Verify audit logs.")
@@ -30,29 +42,39 @@ def command() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Where a control plane saw the chains stand.  [HOME/audit-heads.jsonl]",
 )
+@key_option
 @home_option
 @output_option(Output.TABLE, Output.JSON, Output.YAML)
 @pass_session
-def verify_(session: Session, *, paths: tuple[Path, ...], heads: Path | None) -> Exit:
-    """Verify audit logs: files, or folders of segments; without PATH those of the home. Exit code 1: a problem.
+def verify_(session: Session, *, paths: tuple[Path, ...], heads: Path | None, keys: tuple[Path, ...]) -> Exit:
+    """Verify an operator's archive, or audit logs: files, or folders of segments; without PATH those of the home.
+    Exit code 1: a problem.
+
+    An archive (operator --archive DIR), or a copy of it, is verified whole: records, checkpoints and their signatures,
+    ended requests, policy texts. It needs no cluster and no network.
 
     A log alone cannot prove that its end is the end. The heads that a control plane keeps can: a log that lost its tail
     is found out, and, where all logs should be here (no PATH, or --heads), a sidecar whose log is missing.
     """
     if session.is_on_cluster and not paths:
-        raise click.UsageError("name the logs: a cluster's sidecars keep theirs; copy them here and give PATH")
+        raise click.UsageError("name the archive: the operator keeps it (--archive DIR); copy it here and give PATH")
+    archives = [path for path in paths if is_archive(path)]
+    checked = [check_archive(path, keys) for path in archives]
+    paths = tuple(path for path in paths if path not in archives)
     file = heads or (None if session.is_on_cluster else session.home.audit_heads)
     anchors = read_anchors(file) if file is not None and file.exists() else []
-    everything = bool(heads) or not paths
-    logs = _logs(session, paths, may_be_none=everything and bool(anchors))
-    no_heads = file is not None and not file.exists() and session.home.database.exists()
+    everything = bool(heads) or not (paths or archives)
+    logs = [] if archives and not paths else _logs(session, paths, may_be_none=everything and bool(anchors))
+    no_heads = not archives and file is not None and not file.exists() and session.home.database.exists()
     notes = [_NO_HEADS] if no_heads else []
     reports = {str(log): _verified(log, anchors) for log in logs}
     missing = _missing(reports, anchors) if everything else []
     if session.screen.output.is_for_people:
+        for each in checked:
+            _print_archive(session, each)
         for log, report in reports.items():
             _print(session, log, report)
-        if not logs:
+        if not logs and not archives:
             session.screen.data("no audit log is here any more")
         for problem in missing:
             _print_problem(session, problem)
@@ -60,12 +82,14 @@ def verify_(session: Session, *, paths: tuple[Path, ...], heads: Path | None) ->
     else:
         session.screen.document(
             {
+                "archives": [_archive_document(each) for each in checked],
                 "logs": [_document(log, report) for log, report in reports.items()],
                 "missing": [_problem(problem) for problem in missing],
                 "notes": notes,
             }
         )
-    broken = missing or any(report.problems for report in reports.values())
+    found = [*missing, *(problem for report in reports.values() for problem in report.problems)]
+    broken = found or any(each.report.problems for each in checked)
     return Exit.ERROR if broken else Exit.DONE
 
 
@@ -121,8 +145,20 @@ def _missing(reports: dict[str, Report], anchors: Sequence[Anchor]) -> list[Chai
     ]
 
 
+def _print_archive(session: Session, checked: Checked) -> None:
+    for text in wrapped(f"archive {checked.folder}   {checked.summary}", session.screen.width):
+        session.screen.data(text)
+    for problem in checked.report.problems:
+        _print_problem(session, problem)
+    session.screen.talk(*(f"  note: {note}" for note in checked.notes))
+
+
 def _print(session: Session, log: str, report: Report) -> None:
-    what = [_count(report.records, "record"), _count(report.epochs, "epoch"), _count(len(report.problems), "problem")]
+    what = [
+        counted(report.records, "record"),
+        counted(report.epochs, "epoch"),
+        counted(len(report.problems), "problem"),
+    ]
     session.screen.data(f"chain   {log}   {', '.join(what)}")
     for problem in report.problems:
         _print_problem(session, problem)
@@ -134,8 +170,21 @@ def _print_problem(session: Session, problem: ChainProblem) -> None:
     session.screen.data(line("  ", first), *(line("    ", each) for each in rest))
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def _archive_document(checked: Checked) -> dict[str, object]:
+    found = checked.report
+    return {
+        "archive": str(checked.folder),
+        "sidecars": found.pods,
+        "records": found.records,
+        "epochs": found.epochs,
+        "requests": found.requests,
+        "policies": found.policies,
+        "checkpoints": found.checkpoints,
+        "keys": list(found.keys),
+        "lastCheckpoint": found.last.isoformat() if found.last else None,
+        "problems": [_problem(problem) for problem in found.problems],
+        "notes": list(checked.notes),
+    }
 
 
 def _document(log: str, report: Report) -> dict[str, object]:
