@@ -1,4 +1,6 @@
-"""A policy change on its way from kubectl to a thousand connected sidecars, each with the token of a pod of its own."""
+"""A policy change, and a freeze, on their way from kubectl to a thousand connected sidecars, each with the token of a
+pod of its own.
+"""
 
 import asyncio
 import itertools
@@ -22,13 +24,20 @@ from hitl.v1 import hub_pb2, hub_pb2_grpc
 
 SIDECARS = 1_000
 CHANGES = 5
+# In the operator's namespace, so that it stops every namespace.
+FREEZE = """\
+apiVersion: hitl.dev/v1alpha1
+kind: PolicyOverride
+metadata: {name: NAME, namespace: hitl-system}
+spec: {type: Freeze, by: admin, reason: benchmark}
+"""
 _CHANNELS = 20  # connections that they share; a thousand of them in one process would measure this program
 _BUDGET = 2.0  # seconds
 _GIVE_UP = 120.0
 
 
 def run() -> list[Row]:
-    """Seconds from `kubectl apply` returning until every sidecar has the new config."""
+    """Seconds from `kubectl` returning until every sidecar has the new config."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
     with running() as stage:
         return asyncio.run(_measure(stage))
@@ -60,6 +69,7 @@ async def _measure(stage: Running) -> list[Row]:
             began = time.perf_counter()
             await _until(lambda old=old: all(revisions[each] != old[each] for each in old), streams)
             took.append(time.perf_counter() - began)
+        stopped = [await _frozen(stage, number, revisions, streams) for number in range(CHANGES)]
     finally:
         for stream in streams:
             stream.cancel()
@@ -69,9 +79,33 @@ async def _measure(stage: Running) -> list[Row]:
     return [
         ceiling(f"policy change to the last of {SIDECARS} sidecars, worst of {CHANGES}", max(took), _BUDGET, "s"),
         Row("  of these, the middle one", f"{quantiles(took, n=2)[0]:.2f} s"),
+        ceiling(
+            f"freeze of the whole cluster to the last of {SIDECARS} sidecars, worst of {CHANGES}",
+            max(stopped),
+            _BUDGET,
+            "s",
+        ),
         Row(f"until {SIDECARS} sidecars that come at once have their config", f"{joined:.1f} s"),
         Row("operator memory for each connected sidecar", f"{1024 * (memory - before) / SIDECARS:.0f} KiB"),
     ]
+
+
+async def _frozen(stage: Running, number: int, revisions: dict[int, str], streams: list["asyncio.Task[None]"]) -> float:
+    """Press the stop button and release it again; seconds until the last sidecar was told to stop."""
+    kubectl = stage.cluster.plane.kubectl
+    before = dict(revisions)
+    text = FREEZE.replace("NAME", f"stop-{number}")
+    done = await asyncio.to_thread(kubectl, "create", "-f", "-", stdin=text)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    began = time.perf_counter()
+    await _until(lambda: all(revisions[each] != before[each] for each in before), streams)
+    took = time.perf_counter() - began
+    done = await asyncio.to_thread(kubectl, "delete", "-f", "-", stdin=text)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    await _until(lambda: revisions == before, streams)
+    return took
 
 
 async def _until(condition: Any, streams: list["asyncio.Task[None]"]) -> None:

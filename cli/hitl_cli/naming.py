@@ -60,8 +60,7 @@ def freeze_names(context: click.Context, _parameter: click.Parameter, incomplete
 
     from hitl_cli.offers import freezes  # noqa: PLC0415
 
-    session = context.find_object(Session)
-    if session is None or not session.is_on_cluster:
+    if (session := context.find_object(Session)) is None:
         return []
     where = str(context.params.get("operator_namespace") or "") if context.params.get("everywhere") else ""
     given = context.params.get("names") or ()

@@ -55,8 +55,11 @@ async def namespaces(session: Session) -> list[str]:
 
 async def freezes(session: Session, namespace: str) -> list[tuple[str, str]]:
     """Names of freezes, with who stopped what and why; `namespace`: empty for that of this run."""
-    from hitl_cli.on_cluster.freezes import seen  # noqa: PLC0415 - completion of requests needs it not
+    from hitl_cli.home_freezes import names_of  # noqa: PLC0415 - completion of requests needs neither
+    from hitl_cli.on_cluster.freezes import seen  # noqa: PLC0415
 
+    if not session.is_on_cluster:
+        return names_of(session)
     place = session.need_cluster("thaw")
     where = namespace or place.access.namespace
     async with place.open(viewed=False) as desk:

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from hitl.errors import InvalidInput, Unavailable
+from hitl.stores.freezes import FILE as FREEZES
 
 _FILE = "home.json"
 
@@ -46,6 +47,11 @@ class Home:
     def reviewers(self) -> Path:
         """Who may decide."""
         return self.path / "reviewers.yaml"
+
+    @property
+    def freezes(self) -> Path:
+        """What is frozen."""
+        return self.path / FREEZES
 
     @property
     def last_good(self) -> Path:

@@ -24,6 +24,7 @@ from hitl.tracing import open_traces
 from hitl.wire.identity import Identity
 from hitl_operator.heads import AuditHeads
 from hitl_operator.home import Home, open_home
+from hitl_operator.home_freezes import HomeFreezes
 from hitl_operator.hub import Hub
 from hitl_operator.identity import HomeAuthenticator
 from hitl_operator.keys import open_keyring
@@ -84,6 +85,9 @@ async def serve(options: argparse.Namespace) -> int:
         if not book.version:
             raise Unavailable("NO_CONFIG", "no policy can be served; mend what is named above and start again")
         traces = open_traces("hitl-hub", os.environ)
+        metrics = HubMetrics(traces)
+        freezes = HomeFreezes(book, home.freezes, home.namespace, metrics)
+        freezes.look(_now())  # before anybody is served
         async with SQLiteStore.open(home.database, clock=_now) as store:
             reviewers = Reviewers(home.reviewers)
             hub = Hub(
@@ -95,10 +99,10 @@ async def serve(options: argparse.Namespace) -> int:
                 verifier=SignatureVerifier(reviewers.now, home.cluster_uid),
                 keyring=keyring,
                 heads=AuditHeads(home.audit_heads),
-                metrics=HubMetrics(traces),
+                metrics=metrics,
                 clock=_now,
             )
-            await _serve(hub, claim, _Watcher(hub, files, reviewers, book), options.metrics_port)
+            await _serve(hub, claim, _Watcher(hub, files, reviewers, book, freezes), options.metrics_port)
         if traces is not None:
             await asyncio.to_thread(traces.close)
     return 0
@@ -133,8 +137,11 @@ async def _serve(hub: Hub, claim: SocketClaim, watcher: "_Watcher", metrics_port
 class _Watcher:
     """Everything that has to be looked at again and again."""
 
-    def __init__(self, hub: Hub, files: PolicyFiles, reviewers: Reviewers, book: ConfigBook) -> None:
+    def __init__(
+        self, hub: Hub, files: PolicyFiles, reviewers: Reviewers, book: ConfigBook, freezes: HomeFreezes
+    ) -> None:
         self._hub = hub
+        self._freezes = freezes
         self._files = files
         self._reviewers = reviewers
         self._book = book
@@ -145,6 +152,7 @@ class _Watcher:
         policies = reviewers = window = -1
         while True:
             self._files.look(_now())
+            self._freezes.look(_now())
             people = self._reviewers.now()
             if (policies, reviewers) != (self._book.version, self._reviewers.version):
                 self._check_manning(people)

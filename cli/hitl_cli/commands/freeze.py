@@ -51,19 +51,28 @@ def command(
 ) -> Exit:
     """Stop one workload (deploy/NAME), one namespace (-n NS), a tool (--tool server/tool) or everything (--all).
 
+    In a home there is one namespace: --all or --tool.
+
     Whatever the policies say, also where they only watch, every call is refused and every request that waits is
     cancelled, until it is thawed or its time is over. Exit code 5: it is stored, and no operator has confirmed it yet.
     """
     if everywhere and (workload or session.namespace):
         raise click.UsageError("--all is every namespace; leave it out, or the workload and -n")
+    if not session.is_on_cluster and workload:
+        raise click.UsageError("a home has no workloads; say --all, or --tool server/tool")
     if not (everywhere or workload or tools or session.namespace):
         raise click.UsageError("say what to stop: deploy/NAME, -n NS, --tool server/tool or --all")
     if not reason.strip():
         raise click.UsageError("--reason is empty; agents and people are told why")
+    until = _until(session, lasts)
+    if not session.is_on_cluster:
+        from hitl_cli.home_freezes import freeze  # noqa: PLC0415 - start-up: a cluster needs it not
+
+        return freeze(session, tools=tools, reason=reason.strip(), until=until, yes=yes)
     return asyncio.run(
         _freeze(
             session,
-            _Typed(workload or "", everywhere, tools, reason.strip(), _until(session, lasts), yes, operator_namespace),
+            _Typed(workload or "", everywhere, tools, reason.strip(), until, yes, operator_namespace),
         )
     )
 

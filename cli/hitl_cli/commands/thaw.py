@@ -33,6 +33,10 @@ def command(session: Session, *, names: tuple[str, ...], mine: bool, everywhere:
     """
     if bool(names) == mine:
         raise click.UsageError("say which: NAME, deploy/NAME or --mine")
+    if not session.is_on_cluster:
+        from hitl_cli.home_freezes import thaw  # noqa: PLC0415 - start-up: a cluster needs it not
+
+        return thaw(session, names, mine=mine)
     return asyncio.run(_thaw(session, names, mine=mine, everywhere=everywhere, operator_namespace=operator_namespace))
 
 
