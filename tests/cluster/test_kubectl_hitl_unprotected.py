@@ -165,3 +165,17 @@ def test_all_is_well_where_every_pod_has_a_gate_or_chose_not_to(control_plane: C
         assert time.monotonic() < until, done
     assert "opted out" in done.out
     assert f"if that is not meant: kubectl label namespace {name} hitl.dev/opt-out-" in done.err
+
+
+def test_status_lists_the_namespace_as_a_problem(lab: Inbox) -> None:
+    """With the number, the reasons and the command that shows them; who may not see pods is told nothing of it."""
+    root = lab.person("root@example.com", ["system:masters"])
+    done = root.hitl("status", "-n", lab.namespace)
+    assert done.code == 1
+    words = "4 pods run without a gate (older than the label, no sidecar)"
+    assert f"{lab.namespace} {words}" in [" ".join(line.split()) for line in done.lines]
+    assert f"kubectl hitl unprotected -n {lab.namespace}\n" in done.out
+    found = json.loads(root.hitl("status", "-A", "-o", "json").out)["problems"]
+    assert words in [each["message"] for each in found if each["about"] == lab.namespace]
+    viewer = lab.bind("hitl-viewer", "vic@example.com").person("vic@example.com")
+    assert "without a gate" not in viewer.hitl("status", "-n", lab.namespace).out

@@ -19,6 +19,7 @@ from hitl_cli.on_cluster.place import ClusterPlace
 from hitl_cli.on_cluster.reading import need_namespace, reading
 from hitl_cli.on_cluster.replicas import replicas
 from hitl_cli.on_cluster.standings import PolicyRow, Problem, notes_of, problems_of, row_of, unpoliced
+from hitl_cli.on_cluster.unprotected import problems as problems_of_pods
 
 _API: Final = "hitl.dev/v1alpha1"
 
@@ -54,6 +55,7 @@ async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
         frozen = await seen(
             desk.api, dict.fromkeys((namespace, operator_namespace)) if namespace else [None], place.hint("doctor")
         )
+        unprotected = await problems_of_pods(desk.api, namespace)
         ungated = await _ungated(desk.api, {each["metadata"].get("namespace", "") for _, each in policies})
     findings = [finding for part in parts for finding in part]
     rows, problems = (
@@ -70,11 +72,17 @@ async def looked(place: ClusterPlace, operator_namespace: str) -> Status:
         rows.append(row)
         problems += problems_of(policy, row)
         notes += notes_of(policy, row)
-    problems += ungated + [
-        Problem(f"{each.namespace}/{each.name}", each.problem, f"kubectl delete pov {each.name} -n {each.namespace}")
-        for each in frozen
-        if each.problem
-    ]
+    problems += (
+        ungated
+        + unprotected
+        + [
+            Problem(
+                f"{each.namespace}/{each.name}", each.problem, f"kubectl delete pov {each.name} -n {each.namespace}"
+            )
+            for each in frozen
+            if each.problem
+        ]
+    )
     notes += [_frozen(each, operator_namespace) for each in frozen]
     notes += unpoliced(pods, [each for _, each in policies])
     where = "all namespaces" if namespace is None else f"namespace {namespace}"
