@@ -239,6 +239,12 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     "no seccomp": (context("seccompProfile", {"type": "Unconfined"}), CONTEXT),
     "another SELinux type": (context("seLinuxOptions", {"type": "spc_t"}), CONTEXT),
     "no AppArmor": (context("appArmorProfile", {"type": "Unconfined"}), CONTEXT),
+    "no AppArmor, as it was said before it had a field": (
+        lambda pod: pod["metadata"]["annotations"].update(
+            {"container.apparmor.security.beta.kubernetes.io/hitl-sidecar": "unconfined"}
+        ),
+        CONTEXT,
+    ),
     "no security context": (drops("securityContext"), CONTEXT),
     "a volume of one's own in the sidecar": (sidecar_mounts("mine"), ITS_MOUNTS),
     "the token at another place": (sidecar_mounts("hitl-token"), ITS_MOUNTS),
