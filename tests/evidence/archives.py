@@ -18,8 +18,8 @@ KEY = AuditKey(bytes(range(32)))
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
-def who(pod_uid: str = "uid-1", name: str = "support-1") -> Identity:
-    agent = Agent("shop", workload="deploy/support", pod_name=name, pod_uid=pod_uid)
+def who(pod_uid: str = "uid-1", name: str = "support-1", workload: str = "deploy/support") -> Identity:
+    agent = Agent("shop", workload=workload, pod_name=name, pod_uid=pod_uid)
     return Identity(agent, "ns-uid", "cluster-uid")
 
 
@@ -32,12 +32,15 @@ class Log:
 
     def epoch(self, name: str, calls: int = 3, *, stop: bool = True, **fields: Any) -> list[bytes]:
         """One process: start, calls, stop; its lines."""
+        verdicts = [(RecordKind.VERDICT, {"tool": f"shop/t{n}", "decision": "Allow", **fields}) for n in range(calls)]
+        return self.of(name, *verdicts, *([(RecordKind.STOP, {})] if stop else []))
+
+    def of(self, name: str, *records: tuple[RecordKind, dict[str, Any]]) -> list[bytes]:
+        """One process that wrote these behind its start."""
         chain = Chain(name, self._previous)
         previous = {"epoch": self._previous.epoch, "seq": self._previous.sequence} if self._previous else None
         made = [_grow(chain, RecordKind.START, previous=previous)]
-        made += [_grow(chain, RecordKind.VERDICT, tool=f"shop/t{n}", decision="Allow", **fields) for n in range(calls)]
-        if stop:
-            made.append(_grow(chain, RecordKind.STOP))
+        made += [_grow(chain, kind, **fields) for kind, fields in records]
         self._previous = chain.head
         self.lines += made
         return made

@@ -1,18 +1,21 @@
 """`hitl audit`: whether the audit logs are what the sidecars wrote."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from hitl.audit import ChainProblem, ProblemKind, Report, verify
 from hitl.audit.archive import is_archive
+from hitl.audit.report import rows_of
 from hitl.errors import HitlError
 from hitl_cli.anchors import Anchor, read_anchors
 from hitl_cli.archive_checks import Checked, check_archive, counted
+from hitl_cli.audit_report import FORMATS, moment, print_report
 from hitl_cli.exits import Exit
 from hitl_cli.lines import line, wrapped
-from hitl_cli.options import home_option, output_option, pass_session
+from hitl_cli.options import home_option, namespace_option, output_option, pass_session
 from hitl_cli.render import Output
 from hitl_cli.session import Session
 
@@ -91,6 +94,50 @@ def verify_(session: Session, *, paths: tuple[Path, ...], heads: Path | None, ke
     found = [*missing, *(problem for report in reports.values() for problem in report.problems)]
     broken = found or any(each.report.problems for each in checked)
     return Exit.ERROR if broken else Exit.DONE
+
+
+@command.command("report", short_help="Who allowed what under which policy text.")
+@click.argument("folder", metavar="ARCHIVE", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--since", metavar="TIME", help="Only what was decided then or later, such as 2026-05-01 (UTC).")
+@click.option("--until", metavar="TIME", help="Only what was decided before that.")
+@key_option
+@namespace_option
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(FORMATS),
+    default=FORMATS[0],
+    metavar="|".join(FORMATS),
+    help="How to print.",
+)
+@pass_session
+def report_(
+    session: Session, *, folder: Path, since: str | None, until: str | None, keys: tuple[Path, ...], form: str
+) -> Exit:
+    """Who allowed what under which policy text, out of an operator's archive; each with the record, the request as it
+    ended and the policy text. Exit code 1: the archive is not whole, see `hitl audit verify`.
+    """
+    session.output = Output.JSON if form != "table" else Output.TABLE  # what a program reads has no talk beside it
+    checked = check_archive(folder, keys)
+    rows = rows_of(folder, checked.keys.is_good, since=_moment("--since", since), until=_moment("--until", until))
+    if session.namespace is not None:
+        rows = [row for row in rows if row.namespace == session.namespace]
+    print_report(session, checked, rows, form)
+    if checked.report.problems:
+        session.screen.error(
+            f"warning: the archive is not whole ({counted(len(checked.report.problems), 'problem')}), so this may lack "
+            f"decisions\nNext: {session.program} audit verify {folder}"
+        )
+        return Exit.ERROR
+    return Exit.DONE
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    try:
+        return moment(text) if text else None
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no ISO date or time, such as 2026-05-01", param_hint=option) from error
 
 
 def _logs(session: Session, paths: Sequence[Path], *, may_be_none: bool) -> list[Path]:
