@@ -41,7 +41,7 @@ def test_the_attempts_on_decisions_and_writers_are_all_listed() -> None:
         r"reviewer_decides|stand_side_by_side|is_taken|may_remove|is_answered|stand_beside|may_approve_where|may_deny"
         r"|needs_no_second|may_stand_in|are_taken|can_i|part_of_edit|could_write|every_way_of|keeps_the_vote_open"
         r"|comes_before|survives|selectable|shows_what|teaches|languages|makes_and_removes|forged_dry_runs|wildcard"
-        r"|kubectl_apply_takes|field_manager_of_his_own"
+        r"|kubectl_apply_takes|field_manager_of_his_own|is_admitted|may_change|passes|completes|well_typed"
     )
     for file in (
         "test_decisions_*.py",
@@ -49,6 +49,7 @@ def test_the_attempts_on_decisions_and_writers_are_all_listed() -> None:
         "test_hub_tokens.py",
         "test_request_crd.py",
         "test_bypasses.py",
+        "test_pods_*.py",
     ):
         for path in sorted(CLUSTER.glob(file)):
             for test in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE):
