@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cli.homes import AHome, Clock, Step, a_spec, cancelled, expired
+from cli.homes import AHome, a_spec, cancelled, expired
 from cli.test_cli_terminal import terminal
 from hitl.approvals.conditions import OVERRIDDEN, outcome
 from hitl.approvals.requests import ApprovalRequest, Decision, DecisionKind, Kind, Proof, State
@@ -25,16 +25,6 @@ def broken(decided_home: AHome) -> Iterator[AHome]:
     """The home with a control plane, and ola on call, who is in no group."""
     add_reviewer(decided_home.path, "ola", (), (OVERRIDE,))
     return decided_home
-
-
-def voted(reviewer: str) -> Step:
-    """An approval that alone does not decide."""
-
-    async def step(store: SQLiteStore, request: ApprovalRequest, _: Clock) -> ApprovalRequest:
-        decision = Decision(reviewer, DecisionKind.APPROVED, request.spec.digest, request.uid)
-        return await store.decide(request.namespace, request.name, decision)
-
-    return step
 
 
 def ran(home: AHome, name: str) -> ApprovalRequest:
@@ -160,7 +150,8 @@ def test_D4_the_request_s_own_people_and_ended_requests_are_refused(broken: AHom
     broken.request("glass-8", age=2000, then=expired)
     assert broken.hitl("breakglass", "glass-8", "--reason", WORDS, "--as", "ola", "--yes").code == 3
     add_reviewer(broken.path, "pia", ("managers",), (OVERRIDE,))
-    broken.request("glass-9", a_spec(requirements=TWO), then=voted("pia"))
+    broken.request("glass-9", a_spec(requirements=TWO))
+    assert broken.hitl("approve", "glass-9", "--as", "pia").code == 5
     done = broken.hitl("breakglass", "glass-9", "--reason", WORDS, "--as", "pia", "--yes")
     assert (done.code, "a vote is never changed" in done.err) == (4, True)
 
