@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,32 +130,37 @@ async def serving(plane: ControlPlane, folder: Path, *, accounts: bool = True) -
 
 
 @asynccontextmanager
-async def registered(
-    served: Served, name: str, port: int, *, path: str = "/inject", reinvocation: str = "IfNeeded"
+async def registration(
+    api: KubeAPI, name: str, namespace: str, port: int, authority: bytes, *, path: str = "/inject"
 ) -> AsyncIterator[None]:
-    """The API server asks a webhook about new pods of the namespace; called in the order of their names."""
+    """An API server asks a webhook about new pods of one namespace; several are asked in the order of their names."""
     hook = {
         "name": "inject.hitl.dev",
         "admissionReviewVersions": ["v1"],
         "clientConfig": {
             "url": f"https://127.0.0.1:{port}{path}",
-            "caBundle": base64.b64encode(served.authority.pem).decode(),
+            "caBundle": base64.b64encode(authority).decode(),
         },
         "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
         "namespaceSelector": {
-            "matchLabels": {"hitl.dev/injection": "enabled", "kubernetes.io/metadata.name": served.namespace}
+            "matchLabels": {"hitl.dev/injection": "enabled", "kubernetes.io/metadata.name": namespace}
         },
         "failurePolicy": "Fail",
-        "reinvocationPolicy": reinvocation,
+        "reinvocationPolicy": "IfNeeded",
         "sideEffects": "None",
         "timeoutSeconds": 30,  # the chart says 5; a machine that many share must not decide the test
     }
-    name = f"{name}-{served.namespace}"
-    await served.api.create(REGISTRATIONS, {"metadata": {"name": name}, "webhooks": [hook]})
+    name = f"{name}-{namespace}"
+    await api.create(REGISTRATIONS, {"metadata": {"name": name}, "webhooks": [hook]})
     try:
         yield
     finally:
-        await served.api.delete(f"{REGISTRATIONS}/{name}")
+        await api.delete(f"{REGISTRATIONS}/{name}")
+
+
+def registered(served: Served, name: str, port: int, *, path: str = "/inject") -> AbstractAsyncContextManager[None]:
+    """The same for the namespace and authority of a webhook of these tests."""
+    return registration(served.api, name, served.namespace, port, served.authority.pem, path=path)
 
 
 @asynccontextmanager
