@@ -70,10 +70,10 @@ class Authority:
         """A certificate that makes its holder `user` in `groups`."""
         return self._issue(name_of(user, groups), ExtendedKeyUsageOID.CLIENT_AUTH, ())
 
-    def server(self, name: str, *, names: Sequence[str] = ("localhost",)) -> Pair:
-        """A certificate for a server on 127.0.0.1 that also answers to `names`."""
-        loopback = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
-        return self._issue(name_of(name), ExtendedKeyUsageOID.SERVER_AUTH, (loopback, *map(x509.DNSName, names)))
+    def server(self, name: str, *, names: Sequence[str] = ("localhost",), addresses: Sequence[str] = ()) -> Pair:
+        """A certificate for a server on 127.0.0.1 and further `addresses` that also answers to `names`."""
+        all_addresses = [x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", *addresses)]
+        return self._issue(name_of(name), ExtendedKeyUsageOID.SERVER_AUTH, (*all_addresses, *map(x509.DNSName, names)))
 
     def _issue(self, subject: x509.Name, purpose: x509.ObjectIdentifier, names: Sequence[x509.GeneralName]) -> Pair:
         key = private_key()

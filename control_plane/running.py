@@ -1,6 +1,7 @@
 """Start etcd, kube-apiserver and, on request, kube-controller-manager on loopback, and end them."""
 
 import http.client
+import ipaddress
 import json
 import socket
 import ssl
@@ -10,11 +11,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from control_plane.certificates import Authority, pem_of, private_key
+from control_plane.certificates import Authority, Pair, pem_of, private_key
 from control_plane.kubeconfigs import by_certificate, impersonating, kubeconfig_of
 from control_plane.processes import Processes
 from control_plane.provide import provide
@@ -24,8 +26,34 @@ TRIES = 5  # how often a start is tried again after somebody else took a port be
 TAIL = 30  # lines of a log that a failure shows
 STEP = 0.05  # seconds between two looks
 
-# No node stands behind this control plane: these two would evict pods from silent nodes and collect those of none.
+# Where no node stands behind it these two would evict pods from silent nodes and collect those of none.
 CONTROLLERS = "*,-node-lifecycle-controller,-pod-garbage-collector-controller"
+# What pods call it: kubernetes, kubernetes.default, and so on.
+API_NAME = ("kubernetes", "default", "svc", "cluster", "local")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """From where the API server is reached, and what it hands out.
+
+    Attributes:
+        address: of this machine, on which it listens.
+        services: the range of Services' addresses; the first is its own.
+        has_nodes: pods run behind it: it calls kubelets, lets them write what is theirs alone, and silent ones lose
+            their pods.
+    """
+
+    address: str = "127.0.0.1"
+    services: str = "10.0.0.0/24"
+    has_nodes: bool = False
+
+    @property
+    def service_address(self) -> str:
+        """Where pods find it."""
+        return str(next(ipaddress.ip_network(self.services).hosts()))
+
+
+LOOPBACK = Reach()
 
 
 class ControlPlaneFailed(Exception):
@@ -40,13 +68,16 @@ class ControlPlane:
     """A running API server on its own etcd. Ends with the `with` block, with `stop`, or with this process.
 
     Attributes:
-        url: `https://127.0.0.1:PORT`, also after `restart_apiserver`.
+        url: `https://ADDRESS:PORT`, also after `restart_apiserver`; on loopback unless told otherwise.
         ca_file: what signs the API server's certificate and its clients'.
         admin: kubeconfig of a user in `system:masters`.
     """
 
-    def __init__(self, folder: Path, *, controller_manager: bool, extra_apiserver_flags: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, *, controller_manager: bool, extra_apiserver_flags: Sequence[str], reach: Reach
+    ) -> None:
         self._programs = provide()
+        self._reach = reach
         self._folder = folder
         self._authority = Authority()
         self._flags = tuple(extra_apiserver_flags)
@@ -60,7 +91,12 @@ class ControlPlane:
 
     @classmethod
     def start(
-        cls, folder: Path, *, controller_manager: bool = False, extra_apiserver_flags: Sequence[str] = ()
+        cls,
+        folder: Path,
+        *,
+        controller_manager: bool = False,
+        extra_apiserver_flags: Sequence[str] = (),
+        reach: Reach = LOOPBACK,
     ) -> "ControlPlane":
         """Start in `folder` (made if absent) and wait until the API server answers ready.
 
@@ -68,13 +104,16 @@ class ControlPlane:
             folder: certificates, kubeconfigs, logs and etcd's files.
             controller_manager: also namespaces, tokens, owners are looked after, and ServiceAccount admission is on.
             extra_apiserver_flags: handed to kube-apiserver after ours.
+            reach: where it listens, and whether nodes stand behind it.
 
         Raises:
             ControlPlaneFailed: with the name of the program and the end of its log.
             ProvisionFailed: the programs could not be had; says which ways were tried.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        plane = cls(folder, controller_manager=controller_manager, extra_apiserver_flags=extra_apiserver_flags)
+        plane = cls(
+            folder, controller_manager=controller_manager, extra_apiserver_flags=extra_apiserver_flags, reach=reach
+        )
         try:
             plane._start_all()
         except BaseException:
@@ -154,6 +193,14 @@ class ControlPlane:
             command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False, cwd=self._folder
         )
 
+    def client(self, user: str, groups: Sequence[str] = ()) -> Pair:
+        """A client certificate of `user` in `groups`, for programs that belong to the cluster."""
+        return self._authority.client(user, groups)
+
+    def server(self, name: str, *, addresses: Sequence[str] = ()) -> Pair:
+        """A certificate for a server that the API server calls, on `addresses` beside loopback."""
+        return self._authority.server(name, names=(name,), addresses=addresses)
+
     @property
     def kubectl_program(self) -> Path:
         """The pinned kubectl, for who runs it himself."""
@@ -162,7 +209,9 @@ class ControlPlane:
     def _prepare(self) -> None:
         folder = self._folder
         (folder / "ca.crt").write_bytes(self._authority.pem)
-        self._authority.server("kube-apiserver").write(folder, "apiserver")
+        names = ("localhost", *(".".join(API_NAME[: n + 1]) for n in range(len(API_NAME))))
+        addresses = (self._reach.address, self._reach.service_address)
+        self._authority.server("kube-apiserver", names=names, addresses=addresses).write(folder, "apiserver")
         key = folder / "service-accounts.key"
         key.touch(mode=0o600)
         key.write_bytes(pem_of(private_key()))
@@ -200,7 +249,7 @@ class ControlPlane:
 
     def _first_apiserver(self) -> None:
         (self._port,) = free_ports(1)
-        self.url = f"https://127.0.0.1:{self._port}"
+        self.url = f"https://{self._reach.address}:{self._port}"
         self._write(self.admin, by_certificate(self._authority.client("admin", ["system:masters"])))
         self._start_apiserver()
 
@@ -212,19 +261,19 @@ class ControlPlane:
             self._programs.kube_apiserver,
             f"--etcd-servers={self._etcd}",
             f"--secure-port={self._port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self._reach.address}",
+            f"--advertise-address={self._reach.address}",
             f"--cert-dir={folder}",
             f"--tls-cert-file={folder / 'apiserver.crt'}",
             f"--tls-private-key-file={folder / 'apiserver.key'}",
             f"--client-ca-file={self.ca_file}",
-            "--service-cluster-ip-range=10.0.0.0/24",
+            f"--service-cluster-ip-range={self._reach.services}",
             "--allow-privileged=true",
             "--authorization-mode=Node,RBAC",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={folder / 'service-accounts.key'}",
             f"--service-account-signing-key-file={folder / 'service-accounts.key'}",
-            "--endpoint-reconciler-type=none",
+            *(self._for_nodes() if self._reach.has_nodes else ("--endpoint-reconciler-type=none",)),
             *service_accounts,
             *self._flags,
             *flags,
@@ -238,6 +287,18 @@ class ControlPlane:
         default = f"{self.url}/api/v1/namespaces/default"
         self._await("kube-apiserver", lambda: _reads(default, trusting), "to make the namespace default")
 
+    def _for_nodes(self) -> tuple[str, ...]:
+        certificate, key = self._authority.client("kube-apiserver", ["system:masters"]).write(
+            self._folder, "to-kubelets"
+        )
+        return (
+            "--enable-admission-plugins=NodeRestriction",
+            f"--kubelet-certificate-authority={self.ca_file}",
+            f"--kubelet-client-certificate={certificate}",
+            f"--kubelet-client-key={key}",
+            "--kubelet-preferred-address-types=InternalIP",
+        )
+
     def _start_controllers(self) -> None:
         folder = self._folder
         own = folder / "controller-manager.kubeconfig"
@@ -249,7 +310,7 @@ class ControlPlane:
             "--use-service-account-credentials",  # so that admission sees each controller under its own name
             f"--service-account-private-key-file={folder / 'service-accounts.key'}",
             f"--root-ca-file={self.ca_file}",
-            f"--controllers={CONTROLLERS}",
+            f"--controllers={'*' if self._reach.has_nodes else CONTROLLERS}",
             "--leader-elect=false",
             "--secure-port=0",
         )

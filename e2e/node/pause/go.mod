@@ -1,0 +1,3 @@
+module hitl.invalid/pause
+
+go 1.26.0
