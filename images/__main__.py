@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from go_programs.modules import architecture
+from go_programs.provide import cache_of
 from hitl import __version__
 from images import archive, debian, dockerfile
 
 _ROOT: Final = Path(__file__).parent.parent
 _PROGRAMS: Final = ("sidecar", "operator")
-_MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,9 +64,7 @@ def _by_engine(names: dict[str, str]) -> None:
 
 def _as_archives(names: dict[str, str]) -> None:
     machine = platform.machine()
-    if machine not in _MACHINES:
-        raise debian.NoWay(f"{machine} is no machine that images are made for; there are {', '.join(_MACHINES)}")
-    cache = Path(os.environ.get("HITL_CACHE", Path.home() / ".cache/hitl")) / f"debian-{debian.RELEASE}-{machine}"
+    cache = cache_of(os.environ) / f"debian-{debian.RELEASE}-{machine}"
     with tempfile.TemporaryDirectory(prefix="hitl-images-") as temporary:
         work = Path(temporary)
         base = work / "base"
@@ -77,7 +76,7 @@ def _as_archives(names: dict[str, str]) -> None:
             upper = archive.layer(_application(program, wheel, base, work / program, machine), "app")
             path = _ROOT / "dist" / "images" / f"hitl-{program}.tar"
             settings = dockerfile.read(_ROOT / program / "Dockerfile")
-            digest = archive.write(path, name, [lower, upper], settings, architecture=_MACHINES[machine])
+            digest = archive.write(path, name, [lower, upper], settings, architecture=architecture())
             size = (len(lower) + len(upper)) / (1 << 20)
             sys.stdout.write(f"{name}  {size:.0f} MiB  {digest}\n  {path}\n")
 
