@@ -307,6 +307,9 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     "a stamp with another value": (stamp('{"app":"supporx"}'), MARKS),
     "a stamp with a label more": (stamp('{"app":"support","team":"mine"}'), MARKS),
     "a stamp that says one label twice": (stamp('{"app":"support","app":"support"}'), MARKS),
+    "a stamp that is no object": (stamp('["app":"support"]'), MARKS),
+    "a stamp with blanks": (stamp('{"app": "support"}'), MARKS),
+    "a stamp with escapes": (stamp('{"app":"supp\\u006frt"}'), MARKS),
     "an empty stamp": (stamp("{}"), MARKS),
     "opting out where the namespace does not let it, with a hole": (
         both(opting_out, stamped, sets("image", "mine:1")),
@@ -332,6 +335,23 @@ async def test_E1_a_pod_without_a_sidecar_is_not_made(ground: Ground) -> None:
         assert "kubectl hitl doctor" in said
         said = await refusal(editor.create(ground.pods(), plain_pod(a_name(), opting_out)))
         assert "counts only where the namespace is labelled hitl.dev/opt-out=allowed" in said
+
+
+async def test_E1_the_largest_pods_are_within_the_cost_that_admission_may_have(ground: Ground) -> None:
+    """Judging takes work for each container, mount, volume and label; a pod far larger than any that runs is judged."""
+
+    def large(pod: Json) -> None:
+        pod["metadata"]["labels"].update({f"{'x' * 60}.example.com/{'n' * 50}-{n}": "v" * 60 for n in range(150)})
+        stamped(pod)
+        pod["spec"]["volumes"] += [{"name": f"v{n}", "emptyDir": {}} for n in range(200)]
+        mounted = [{"name": f"v{n}", "mountPath": f"/mine/{n}"} for n in range(60)]
+        added = {"capabilities": {"add": ["KILL", "SETUID", "NET_RAW"]}}
+        pod["spec"]["containers"] += [
+            {"name": f"c{n}", "image": "mine:1", "volumeMounts": mounted, "securityContext": added} for n in range(40)
+        ]
+
+    async with ground.editor() as editor:
+        await editor.create(ground.pods(), gated_pod(a_name(), large))
 
 
 async def test_E1_what_is_injected_is_admitted(ground: Ground) -> None:

@@ -41,7 +41,7 @@ def test_the_attempts_on_decisions_and_writers_are_all_listed() -> None:
         r"reviewer_decides|stand_side_by_side|is_taken|may_remove|is_answered|stand_beside|may_approve_where|may_deny"
         r"|needs_no_second|may_stand_in|are_taken|can_i|part_of_edit|could_write|every_way_of|keeps_the_vote_open"
         r"|comes_before|survives|selectable|shows_what|teaches|languages|makes_and_removes|forged_dry_runs|wildcard"
-        r"|kubectl_apply_takes|field_manager_of_his_own|is_admitted|may_change|passes|completes|well_typed"
+        r"|kubectl_apply_takes|field_manager_of_his_own|is_admitted|may_change|passes|completes|well_typed|the_cost_that"
     )
     for file in (
         "test_decisions_*.py",
