@@ -171,7 +171,7 @@ def test_A7_who_may_freeze_may_not_thaw(inbox: Inbox) -> None:
 
 
 def test_status_and_doctor_show_what_is_frozen(inbox: Inbox) -> None:
-    """Both name it with who, why and the command that lifts it; what is over is not shown."""
+    """Both name it with who, why and the command that lifts it, and explain says that it comes before all else."""
     applied(inbox.plane, a_freeze(inbox.namespace, "inc-88", tools=["pay/*"]))
     vic = inbox.person(VIC)
     command = f"kubectl hitl thaw inc-88 -n {inbox.namespace}"
@@ -182,6 +182,8 @@ def test_status_and_doctor_show_what_is_frozen(inbox: Inbox) -> None:
     ]
     found = vic.hitl("doctor", "-o", "json").document
     assert [(each["message"], each["next"]) for each in found if each["check"] == "frozen"] == [(wanted, [command])]
+    explained = vic.hitl("explain", "--agent", "deploy/support", "--tool", "pay/refund", "--args", "{}")
+    assert f"note: {wanted}; that is refused" in " ".join(explained.err.split())
     inbox.plane.kubectl("-n", inbox.namespace, "delete", "pov", "inc-88")
 
 

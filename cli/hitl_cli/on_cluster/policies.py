@@ -9,9 +9,11 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.manifests import API_VERSION, Manifest
 from hitl.kube.paths import path_of
 from hitl.kube.policy_conditions import PolicyCondition
+from hitl.kube.shipped import DEFAULT
 from hitl.policy.calls import Agent
 from hitl.policy.parse import parse_policy, parse_tool_server
 from hitl.policy.spec import Policy, ToolServer
+from hitl_cli.on_cluster.freezes import seen
 from hitl_cli.on_cluster.place_words import PlaceWords
 from hitl_cli.on_cluster.reading import reading
 from hitl_cli.policies import InForce, PolicyFiles
@@ -58,6 +60,8 @@ async def in_force(api: KubeAPI, place: PlaceWords, agent: Agent, *, labels_know
         await _read(api, place, "ToolServer", "toolservers", agent.namespace),
         await _baseline(api, place),
     ]
+    frozen = await seen(api, dict.fromkeys((agent.namespace, DEFAULT.namespace)), place.hint("doctor"))
+    notes += [f"note: {each.words(DEFAULT.namespace)}; that is refused, whatever is said here" for each in frozen]
     files = PolicyFiles(
         files=1,
         manifests=[each for part in read for each in part.manifests],
