@@ -47,6 +47,9 @@ COMMANDS = (
     "explain --agent deploy/x --tool a/b --args {}",
     "status",
     "doctor",
+    "unprotected",
+    "freeze deploy/x --reason r",
+    "thaw x",
 )
 
 
