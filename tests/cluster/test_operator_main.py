@@ -175,6 +175,27 @@ async def test_it_serves_metrics_and_ends_in_order(installation: Installation) -
     await line.close()
 
 
+async def test_the_leader_reports_pods_without_a_gate(installation: Installation, admin: KubeAPI) -> None:
+    """By the metric and by an Event beside the pod, with the operator's own rights; others of the server may count."""
+    pod = await installation.pods.create("open-7d9f-abcde", init=(), gated=False)
+    operator = await (await installation.operator("a").start()).ready()
+
+    async def told() -> list[str]:
+        events = [each async for each in admin.list(path_of("v1", "events", installation.pods.namespace))]
+        return [each["involvedObject"]["uid"] for each in events if each["reason"] == "Unprotected"]
+
+    assert await until(told) == [pod["metadata"]["uid"]]
+
+    async def counted() -> bool:
+        lines = (await operator.get("/metrics"))[1].splitlines()
+        numbers = [
+            float(line.split()[-1]) for line in lines if line.startswith('hitl_unprotected_pods{why="NoSidecar"}')
+        ]
+        return any(number >= 1 for number in numbers)
+
+    await until(counted)
+
+
 async def test_a_pod_that_no_policy_selects_gets_the_built_in_one(installation: Installation) -> None:
     """B2: its config says that there is no baseline, and compiles."""
     operator = await (await installation.operator("a").start()).ready()
