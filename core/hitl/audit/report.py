@@ -70,7 +70,7 @@ class _Ended:
 
 
 def rows_of(root: Path, is_good: IsGood, *, since: datetime | None, until: datetime | None) -> list[Row]:
-    """The rows of an archive, oldest first. `since` is in, `until` is not. What is not whole may lack some: verify it."""
+    """The rows of an archive, oldest first. `since` is in, `until` is not. If it is not whole, some may lack."""
     vouched = read_checkpoints(root, is_good)
     records = read_records(root)
     texts = policy_names(root, records.compilers)
