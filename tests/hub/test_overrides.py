@@ -1,15 +1,19 @@
 """What becomes of PolicyOverrides, as they are written: pure; one that cannot be read stops more, never less (I2)."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from hitl.kube.policy_conditions import Accepted
-from hitl.policy.config import compile_config, config_document
+from hitl.policy.config import MOST_FREEZES, compile_config, config_document
 from hitl.policy.settings import Settings
+from hitl_operator.cluster.acceptance import Acceptance
 from hitl_operator.cluster.overrides import Judged, judge
 from hitl_operator.cluster.policy_resources import resource_of
+from hitl_operator.freezing import reaching
+from hitl_operator.sources import Generation
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SPEC = {"type": "Freeze", "by": "ana", "reason": "INC-88"}
@@ -75,6 +79,21 @@ def test_I2_what_cannot_be_read_stops_everything_of_its_namespace(spec: Any, say
     assert found.frozen is not None
     assert found.frozen.reaches("shop", ({"app": "any"},))
     assert (found.frozen.freeze.tools, found.frozen.freeze.until) == ((), None)
+
+
+def test_B5_a_crowd_of_them_stops_everything_and_costs_no_more_than_one() -> None:
+    """B5: past the bound they are not read; what stands for all of them is one freeze of the namespace."""
+    resources = [
+        replace(judged({**SPEC, "tools": ["pay/*"]}).resource, name=f"f{number:04}", uid=f"u-{number}")
+        for number in range(MOST_FREEZES + 50)
+    ]
+    found = judge(resources, NOON, operator_namespace="hitl-system")
+    excessive = [each for each in found.values() if each.reason is Accepted.EXCESSIVE]
+    assert len(excessive) == 50
+    assert len({id(each.frozen) for each in excessive}) == 1
+    frozen = Acceptance(Generation((), Settings()), {}).with_overrides(found).frozen
+    assert len(frozen) == MOST_FREEZES + 1
+    assert [freeze.tools for freeze in reaching(frozen, "shop", ({},))] == [()]
 
 
 def test_a_key_beside_spec_counts_as_unreadable() -> None:

@@ -86,7 +86,8 @@ class Acceptance:
             key: Outcome(each.resource, None, each.reason, each.message, frozen=each.frozen)
             for key, each in judged.items()
         }
-        frozen = tuple(each.frozen for each in judged.values() if each.frozen is not None)
+        # Those that are too many share one.
+        frozen = tuple({id(each.frozen): each.frozen for each in judged.values() if each.frozen is not None}.values())
         return replace(self, outcomes={**self.outcomes, **outcomes}, frozen=frozen)
 
 

@@ -4,13 +4,15 @@ One that cannot be read is not passed over: somebody wanted to stop something, a
 is deleted every call of its namespace is refused, or of every namespace where it stands in the operator's.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from hitl.errors import InvalidPolicy, Problem
 from hitl.kube.policy_conditions import Accepted
+from hitl.policy.config import MOST_FREEZES
 from hitl.policy.escaping import as_plain
 from hitl.policy.freezes import Freeze, clock
 from hitl.policy.parsing_freezes import KIND, parse_freeze
@@ -47,12 +49,34 @@ def judge(resources: Iterable[Resource], now: datetime, *, operator_namespace: s
         now: aware, UTC; the operator's clock.
         operator_namespace: where they stop pods of every namespace.
     """
-    found = {each.key: _judged(each, now, operator_namespace) for each in resources if each.kind == KIND}
+    found: dict[Key, Judged] = {}
+    read: Counter[str] = Counter()
+    crowded: dict[str, Judged] = {}
+    for each in sorted((each for each in resources if each.kind == KIND), key=lambda one: (one.created, one.key)):
+        namespace = each.namespace
+        read[namespace] += 1
+        if read[namespace] <= MOST_FREEZES:
+            found[each.key] = _judged(each, now, operator_namespace)
+            continue
+        # As many as nobody needs: they cost no more than one, and stop more, not less (SECURITY B5).
+        first = crowded.setdefault(namespace, _crowded(each, operator_namespace))
+        found[each.key] = replace(first, resource=each)
     return dict(sorted(found.items()))
 
 
+def _crowded(resource: Resource, operator_namespace: str) -> Judged:
+    why = f"the namespace has more than {MOST_FREEZES} of them, and this is not among the oldest; delete some"
+    judged = _stopped(resource, _reach(resource, operator_namespace), why)
+    return replace(judged, reason=Accepted.EXCESSIVE)
+
+
+def _reach(resource: Resource, operator_namespace: str) -> str:
+    """The namespace whose pods it is for; empty: all of them."""
+    return "" if resource.namespace == operator_namespace else resource.namespace
+
+
 def _judged(resource: Resource, now: datetime, operator_namespace: str) -> Judged:
-    namespace = "" if resource.namespace == operator_namespace else resource.namespace
+    namespace = _reach(resource, operator_namespace)
     try:
         freeze, selector = _read(resource)
     except InvalidPolicy as error:
