@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from hitl.approvals.requests import NoteType, State
+from hitl.approvals.requests import DecisionKind, NoteType, Proof, State
 from hitl.approvals.timeline import deadline_of
 from hitl.errors import Forbidden, InvalidDecision, NoLongerPending, NotFound, Refused
 from stores.asking import NAME, NAMESPACE, a_decision, a_denial, a_note, a_spec, two_people
@@ -37,6 +37,18 @@ class Reviewing(StoreTests):
         stamp = read.status.decisions[0].time
         assert world.is_now(stamp)
         assert read.status.decisions == (replace(vote, time=stamp),)
+
+    async def test_D4_an_override_that_shows_nothing_or_says_nothing_is_not_stored(
+        self, world: World, store: Store
+    ) -> None:
+        """D4: no store takes an override without a factor or signature, without a reason, or with a changed call."""
+        request = await opened(world, store)
+        bare = a_decision(request, "ana", DecisionKind.OVERRIDDEN, reason="INC-88")
+        shown = replace(bare, proof=Proof("oidc", factors=("otp",), time=world.clock()))
+        for vote in (bare, replace(shown, reason=" "), replace(shown, arguments_patch={"amount": 1250})):
+            with pytest.raises((Forbidden, InvalidDecision)):
+                await store.decide(NAMESPACE, NAME, vote)
+        assert await store.get(NAMESPACE, NAME) == request
 
     async def test_I5_nobody_decides_twice(self, world: World, store: Store) -> None:
         """I5: a second decision of one reviewer is Refused, also under another spelling; the first stays."""
