@@ -46,8 +46,10 @@ PODS = record(
 
 
 def injected(pod: dict[str, Any]) -> dict[str, Any]:
+    before = copy.deepcopy(pod)
     found = inject(pod, installation=INSTALLATION, ca="THE CA", may_opt_out=False)
     assert isinstance(found, Injected), found
+    assert pod == before, "what goes in is not changed"
     return found.pod
 
 

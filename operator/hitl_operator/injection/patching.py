@@ -4,7 +4,6 @@ It never skips because something is there. Whoever asks again, after another web
 that carries somebody's own idea of a sidecar, gets what he would have got at once.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -57,13 +56,17 @@ def inject(
     """What becomes of a pod of a gated namespace.
 
     Args:
-        pod: as the API server has it, defaults and all; it is not changed.
+        pod: as the API server has it, defaults and all; it is not changed, and what comes out shares with it whatever
+            is the same in both.
         installation: whose sidecar it gets.
         ca: certificates that the hub's must lead to, PEM.
         may_opt_out: whether its namespace lets pods opt out; None where that cannot be told now.
     """
-    made = copy.deepcopy(dict(pod))
-    metadata, spec = made.setdefault("metadata", {}), made.setdefault("spec", {})
+    metadata, spec = dict(pod.get("metadata") or {}), dict(pod.get("spec") or {})
+    made = {**pod, "metadata": metadata, "spec": spec}
+    for part in ("initContainers", "containers"):
+        if spec.get(part):
+            spec[part] = [dict(each) for each in spec[part]]
     labels = dict(metadata.get("labels") or {})
     wants_out = labels.get(INJECT) == "false"
     if wants_out and may_opt_out is None:
