@@ -22,6 +22,7 @@ from cluster.backstop import (
 )
 from cluster_fixtures import a_namespace
 from control_plane.installing import ACTING
+from control_plane.running import ControlPlane
 from hitl.errors import ApiError
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
@@ -205,7 +206,7 @@ async def test_E1_an_exec_into_the_agent_passes(ground: Ground) -> None:
         await admin.delete(ground.pods(name, wild=True))
 
 
-async def test_B2_opting_out_counts_where_the_namespace_allows_it(guarded_plane: Any) -> None:
+async def test_B2_opting_out_counts_where_the_namespace_allows_it(guarded_plane: ControlPlane) -> None:
     """Such a pod is as people write it, and has nothing of a gated one; what it may be is the namespace's business."""
     ground = a_ground(guarded_plane)
     async with ground.admin() as admin, ground.editor() as editor:
@@ -235,7 +236,7 @@ def a_token(audience: str) -> Json:
     return {"name": "mine", "projected": {"sources": [source]}}
 
 
-async def test_B1_nobody_prepares_a_gated_pod_where_nothing_is_gated(guarded_plane: Any) -> None:
+async def test_B1_nobody_prepares_a_gated_pod_where_nothing_is_gated(guarded_plane: ControlPlane) -> None:
     """A sidecar of one's own would be taken for ours once the namespace is labelled; other pods go by untouched."""
     namespace = a_namespace(guarded_plane, gated=False)
     let_edit(guarded_plane, namespace)
@@ -262,8 +263,30 @@ async def test_B1_nobody_prepares_a_gated_pod_where_nothing_is_gated(guarded_pla
             assert f"Namespace {namespace} is not gated" in said
             assert f"kubectl label namespace {namespace} hitl.dev/injection=enabled" in said
         await editor.create(ground.pods(), plain_pod("mine", other_token))
-        said = await refusal(editor.json_patch(ground.pods("mine"), puts(f"{LABELS}gated", "true")))
-        assert f"Namespace {namespace} is not gated" in said
+        assert MARKS in await refusal(editor.json_patch(ground.pods("mine"), puts(f"{LABELS}gated", "true")))
+        await editor.json_patch(ground.pods("mine"), puts(f"{LABELS}inject", "false"))
+
+
+async def test_E1_while_the_label_is_off_its_namespace_a_gated_pod_is_kept(guarded_plane: ControlPlane) -> None:
+    """Else an editor swaps the sidecar meanwhile, and the hub takes it for ours when the label is back."""
+    ground = a_ground(guarded_plane)
+    async with ground.admin() as admin, ground.editor() as editor:
+        await editor.create(ground.pods(), gated_pod("kept"))
+        label = {"metadata": {"labels": {"hitl.dev/injection": None}}}
+        await admin.merge_patch(path_of("v1", "namespaces", name=ground.namespace), label)
+        await until_made(editor, ground.pods(), plain_pod("ungated"))
+        await editor.create(ground.pods(), plain_pod("ungated"))
+        for part, change, says in ATTACKS.values():
+            if f"{LABELS}inject" not in str(change):
+                assert says in await refusal(editor.json_patch(ground.pods("kept", part or None), change))
+        for part, change in PASSES.values():
+            if part != "resize":
+                await editor.json_patch(ground.pods("kept", part or None), change, dry_run=True)
+        for way in ("exec into the sidecar", "attach to the sidecar"):
+            path, params, says = connections("kept")[way]
+            assert says in await refusal(editor.get(f"{ground.pods()}/{path}", params))
+        with pytest.raises(ApiError, match="does not have a host assigned"):
+            await editor.get(ground.pods("ungated", "portforward"), {"ports": "80"})
 
 
 async def test_E1_without_its_settings_no_pod_is_made_and_every_one_goes_on(ground: Ground) -> None:
