@@ -150,6 +150,22 @@ def test_an_editor_of_another_namespace_changes_nothing_of_it(standing: ControlP
         assert tried.stderr.count("forbidden") >= len(objects), tried.stderr
 
 
+def test_its_pods_are_admitted_where_pod_security_is_restricted(standing: ControlPlane, helm4: Helm) -> None:
+    """The API server itself finds nothing that `restricted` forbids, in the operator's pods and that of `helm test`."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    applied(standing, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "strict", "labels": labels}})
+    rendered = helm4.template(VALUES, "strict")
+    template = rendered.one("Deployment", "hitl-operator")["spec"]["template"]
+    operator = {"apiVersion": "v1", "kind": "Pod", **template}
+    for pod in (operator, rendered.one("Pod", "hitl-ready")):
+        pod["metadata"] = {"name": "tried", "namespace": "strict"}
+        tried = standing.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+        assert tried.returncode == 0, tried.stderr
+    operator["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    tried = standing.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(operator))
+    assert "violates PodSecurity" in tried.stderr
+
+
 def test_people_are_bound_as_the_values_say(standing: ControlPlane) -> None:
     """Group support reviews in shop, on-call everywhere; neither elsewhere or more."""
 

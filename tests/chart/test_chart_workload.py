@@ -155,12 +155,11 @@ def test_the_webhook_leaves_open_what_others_fill_in(default: Rendered) -> None:
     assert webhook["objectSelector"] == {}
 
 
-def test_what_stands_last_goes_first(helm: Helm) -> None:
-    """Argo CD follows the waves; Helm sorts by kind, webhooks after all others (and removes them before all others)."""
-    rendered = helm.template(None, "guard", "--skip-tests")
+def test_argo_cd_sends_pods_through_a_replica_that_is_ready(default: Rendered) -> None:
+    """Its waves: what is shipped, then the operator, then the webhook; it removes them in the opposite order."""
     waves = {
         each["metadata"]["name"]: each["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", "0")
-        for each in rendered.of("ValidatingAdmissionPolicy", "Deployment", "MutatingWebhookConfiguration")
+        for each in default.of("ValidatingAdmissionPolicy", "Deployment", "MutatingWebhookConfiguration")
     }
     assert (waves["hitl-decisions"], waves["hitl-operator"], waves["hitl-injection"]) == ("0", "1", "2")
 

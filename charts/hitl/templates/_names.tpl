@@ -21,7 +21,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 
 {{- /* Argo CD waits for one wave to be healthy before the next, and removes the last one first: policies, then the
-       operator, then what sends pods through it. Helm has the same order by kind. */ -}}
+       operator, then what sends pods through it. */ -}}
 {{- define "hitl.wave" -}}argocd.argoproj.io/sync-wave: {{ . | quote }}{{- end }}
 
 {{- /* An image by digest, else by tag: list of its values and the version of the chart. */ -}}
