@@ -228,11 +228,12 @@ def test_what_is_for_this_machine_is_not_offered_for_a_cluster(home: AHome) -> N
     assert "--home is a place on this machine, not on a cluster" in both.stderr
 
 
-def test_a_cluster_command_names_the_cluster_when_asked_about_a_home(home: AHome) -> None:
+@pytest.mark.parametrize("command", ["doctor", "unprotected"])
+def test_a_cluster_command_names_the_cluster_when_asked_about_a_home(home: AHome, command: str) -> None:
     """`hitl doctor` without --context says how to look at a cluster."""
-    done = home.hitl("doctor")
+    done = home.hitl(command)
     assert done.code == 1
-    assert "Next: kubectl hitl doctor    or: hitl doctor --context NAME" in done.err
+    assert f"Next: kubectl hitl {command}    or: hitl {command} --context NAME" in done.err
 
 
 def test_impersonated_groups_are_not_a_homes(home: AHome) -> None:
