@@ -44,11 +44,11 @@ async def test_I8_it_stops_what_runs_what_waits_and_what_was_approved(
     namespace = installation.pods.namespace
     first, second = await installation.replicas("a", "b")
     one, other = await installation.sidecar(first, second), await installation.sidecar(second, first)
-    assert await other.check("t-0", wait=False) == "PENDING"  # nobody waits on this one
+    await until(lambda: _is_asked(other))  # and nobody waits on it
     (unheld,) = await installation.pending()
     await installation.approve(unheld)
     await installation.state(unheld, State.APPROVED)
-    waiting = asyncio.create_task(one.check("t-1"))
+    waiting = asyncio.create_task(one.insist("t-1"))
     (held,) = await installation.pending()
     for sidecar in (one, other):
         assert await sidecar.check("read-before", "get_refund") == "ALLOWED"
@@ -85,6 +85,10 @@ async def test_I8_it_stops_what_runs_what_waits_and_what_was_approved(
     await until(lambda: _told(control_plane, namespace, "Thawed"))
     assert one.ran.count("t-1") == 0
     assert other.ran.count("t-0") == 0
+
+
+async def _is_asked(sidecar: SidecarProcess) -> bool:
+    return await sidecar.check("t-0", wait=False) == "PENDING"
 
 
 async def _is_refused(sidecar: SidecarProcess) -> bool:

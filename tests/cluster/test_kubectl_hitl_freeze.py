@@ -104,7 +104,7 @@ def test_a_workload_is_frozen_and_thawed(inbox: Inbox) -> None:
     with confirmed(inbox):
         done = olga.hitl("freeze", "deploy/support", "--reason", "INC-88", "--for", "2h", "--yes")
     assert done.code == 0, done.err
-    assert done.lines[0].startswith(f"support in {inbox.namespace} is frozen: every call is refused (0 of 0 sidecars, ")
+    assert done.lines[0].startswith(f"support in {inbox.namespace} is frozen: every call is refused (")
     assert done.lines[0].endswith("; 1 request cancelled")
     assert f"Undo: kubectl hitl thaw deploy/support -n {inbox.namespace}" in done.err
     (stored,) = _povs(inbox)

@@ -133,9 +133,8 @@ async def _freeze(session: Session, typed: _Typed) -> Exit:
         return Exit.NOT_DECISIVE
     current, total = found.sidecars or (0, 0)
     ended = "" if reach.requests is None or left is None else f"; {_count(len(reach.requests - left))} cancelled"
-    session.screen.data(
-        f"{wish.subject} is frozen: {wish.calls} is refused ({current} of {total} sidecars, {took:.1f}s){ended}"
-    )
+    counted = f"{current} of {total} sidecars, " if total else ""
+    session.screen.data(f"{wish.subject} is frozen: {wish.calls} is refused ({counted}{took:.1f}s){ended}")
     session.screen.talk(f"Undo: {undo}")
     return Exit.DONE
 
