@@ -5,23 +5,24 @@ against schemas/, and kube-score. A line for each check that is content, and wha
 """
 
 import json
+import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from charts.exclusions import EXCLUSIONS, Exclusion
 from charts.rendered import NAMESPACE, RenderingFailed, rendered, run
-from charts.schemas.kept import lay_out
+from charts.schemas.kept import OLDEST, lay_out
 from charts.tools import ProvisionFailed
 from control_plane.versions import pinned
 
 HOME = Path(__file__).parent
 CHART = HOME / "hitl"
 HELMS = ("helm3", "helm4")
-OLDEST = "1.30.0"
-"""Of Kubernetes, that the chart is for; it is linted as for this version and as for the pinned one."""
 UNSCORED = frozenset({"least"})
 """Variants with less than we recommend, one replica say, which is what kube-score would find."""
 CONTENT = 10  # kube-score's grade; 7 is almost, 5 a warning, 1 critical
@@ -36,8 +37,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"chart: {chart} has no Chart.yaml; wanted the folder of a chart", file=sys.stderr)
         return 2
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            troubles = [finding for check in checks(chart, lay_out(Path(folder))) for finding in _told(*check)]
+        with tempfile.TemporaryDirectory() as old, tempfile.TemporaryDirectory() as new:
+            schemas = {oldest(chart): lay_out(Path(old), OLDEST), pinned().kubernetes: lay_out(Path(new))}
+            troubles = [finding for check in checks(chart, schemas) for finding in _told(*check)]
     except ProvisionFailed as failure:
         print(f"chart: {failure}", file=sys.stderr)
         return 1
@@ -53,25 +55,33 @@ def _told(title: str, findings: Found) -> list[str]:
     return found
 
 
-def checks(chart: Path, schemas: str) -> Iterator[tuple[str, Found]]:
-    """Title and findings of each check, in order."""
-    kubernetes = pinned().kubernetes
+def checks(chart: Path, schemas: Mapping[str, str]) -> Iterator[tuple[str, Found]]:
+    """Title and findings of each check, in order; `schemas`: version of Kubernetes -> where its schemas lie."""
     unused = set(EXCLUSIONS)
     for values in (None, *sorted((HOME / "variants").glob("*.yaml"))):
         name = values.stem if values else "default values"
         args = [f"--values={values}"] if values else []
         for helm in HELMS:
-            for version in (OLDEST, kubernetes):
+            for version in schemas:
                 yield f"{helm} lint --strict, {name}, Kubernetes {version}", linted(helm, chart, version, *args)
         objects: list[dict[str, Any]] = []
         for helm in HELMS:
-            yield f"{helm} template, kubeconform, {name}", conforming(helm, chart, schemas, kubernetes, objects, *args)
+            for version in schemas:
+                title = f"{helm} template, kubeconform, {name}, Kubernetes {version}"
+                yield title, conforming(helm, chart, schemas[version], version, objects, *args)
         if name not in UNSCORED:
-            yield f"kube-score, {name}", scored(objects, kubernetes, unused)
+            yield f"kube-score, {name}", scored(objects, pinned().kubernetes, unused)
     yield (
         "charts/exclusions.py",
         (f"nothing is found of {each.check} ({each.about}) any more: remove it" for each in unused),
     )
+
+
+def oldest(chart: Path) -> str:
+    """The oldest Kubernetes that the chart takes, as Chart.yaml says; without a word of it, the pinned one."""
+    wanted = str(yaml.safe_load((chart / "Chart.yaml").read_text()).get("kubeVersion", ""))
+    found = re.search(r">=\s*(\d+\.\d+\.\d+)", wanted)
+    return found[1] if found else pinned().kubernetes
 
 
 def linted(helm: str, chart: Path, kubernetes: str, *args: str) -> Found:

@@ -1,4 +1,4 @@
-"""`python -m charts.schemas`: write kubernetes.json from a running API server, and foreign/ from pinned Go modules.
+"""`python -m charts.schemas`: write kubernetes.json from a running API server, and the rest from pinned Go modules.
 
 Needed after another Kubernetes version is pinned, or another of foreign/go.mod, or when the chart renders a new kind.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from charts.schemas.kept import FOREIGN, KUBERNETES
+from charts.schemas.kept import FOREIGN, KUBERNETES, OLDEST
 from charts.schemas.strict import definitions, without_words
 from control_plane.running import ControlPlane, ControlPlaneFailed
 from go_programs.go import Go
@@ -33,8 +33,9 @@ DOWNLOAD = 600.0  # seconds for one module
 
 
 def main() -> int:
-    """Write both."""
+    """Write all of it."""
     KUBERNETES.write_text(kubernetes())
+    OLDEST.write_text(oldest())
     for name, text in foreign():
         (FOREIGN / name).write_text(text)
     return 0
@@ -66,16 +67,27 @@ def _got(plane: ControlPlane, path: str) -> dict[str, Any]:
     return found
 
 
+def oldest() -> str:
+    """The text of kubernetes-oldest.json, from the documents that its makers keep beside their code."""
+    _, folder = _module("k8s.io/kubernetes")
+    return written(json.loads(path.read_text()) for path in sorted((folder / "api/openapi-spec/v3").glob("*.json")))
+
+
 def foreign() -> Iterator[tuple[str, str]]:
-    """Name and text of each CRD of others, verified by go.sum."""
-    go_mod = read(FOREIGN)
-    go = Go(cache_of(os.environ), go_of(go_mod), lambda line: print(line, file=sys.stderr))
+    """Name and text of each CRD of others."""
     for module, paths in SOURCES.items():
-        version = pin_of(module, go_mod)
-        folder = json.loads(go.run("mod", "download", "-json", module, folder=FOREIGN, seconds=DOWNLOAD))["Dir"]
+        version, folder = _module(module)
         for path in paths:
             head = f"# From {module} v{version} (Apache-2.0), without descriptions; made by python -m charts.schemas.\n"
-            yield Path(path).name, head + without_words(Path(folder, path).read_text())
+            yield Path(path).name, head + without_words((folder / path).read_text())
+
+
+def _module(module: str) -> tuple[str, Path]:
+    """Version and folder of a module that foreign/go.mod pins, verified by go.sum."""
+    go_mod = read(FOREIGN)
+    go = Go(cache_of(os.environ), go_of(go_mod), lambda line: print(line, file=sys.stderr))
+    found = json.loads(go.run("mod", "download", "-json", module, folder=FOREIGN, seconds=DOWNLOAD))
+    return pin_of(module, go_mod), Path(found["Dir"])
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from charts import lint
 from charts.exclusions import EXCLUSIONS
 from charts.rendered import RenderingFailed, read
 from charts.schemas.__main__ import documents, written
-from charts.schemas.kept import KUBERNETES, lay_out
+from charts.schemas.kept import FOREIGN, KUBERNETES, OLDEST, lay_out
 from control_plane.running import ControlPlane
 from control_plane.versions import pinned
+from go_programs.modules import pin_of
+from go_programs.modules import read as read_go_mod
 
 ROOT = Path(__file__).parents[2]
 VERSION = pinned().kubernetes
@@ -121,6 +123,22 @@ def test_kinds_of_others_and_ours_are_checked_by_their_crds(
     text = yaml.safe_dump({"apiVersion": version, "kind": name, "metadata": {"name": "x"}, "spec": spec})
     found, _ = conforming(a_chart(tmp_path / "small", text), schemas)
     assert any(said in finding for finding in found), found
+
+
+def test_a_field_that_the_oldest_version_does_not_know_is_found(tmp_path: Path, schemas: str) -> None:
+    """Resources of a whole pod came with 1.32: sound for the pinned version, dropped without a word by the oldest."""
+    text = DEPLOYMENT.replace("      containers:", "      resources: {limits: {memory: 1Gi}}\n      containers:")
+    chart, older = a_chart(tmp_path / "small", text), tmp_path / "older"
+    older.mkdir()
+    assert conforming(chart, schemas)[0] == []
+    (finding,), _ = conforming(chart, lay_out(older, OLDEST))
+    assert "'resources' not allowed" in finding
+
+
+def test_the_oldest_version_is_the_one_that_the_chart_names() -> None:
+    """Chart.yaml and the schemas that stand for its kubeVersion agree."""
+    minor = pin_of("k8s.io/kubernetes", read_go_mod(FOREIGN)).rpartition(".")[0]
+    assert lint.oldest(lint.CHART) == f"{minor}.0"
 
 
 def test_kube_score_finds_what_no_exclusion_explains(tmp_path: Path, schemas: str) -> None:
