@@ -24,9 +24,9 @@ def test_every_attempt_says_who_what_what_stops_it_and_which_test() -> None:
 
 
 def test_every_named_test_exists() -> None:
-    """A row names tests in tests/cluster, or in tests/hub and tests/sidecar where it says so, by their very names."""
+    """A row names tests in tests/cluster, or in tests/hub, sidecar and evidence where it says so, by name."""
     for row in rows():
-        named = re.findall(r"`((?:(?:hub|sidecar)/)?\w+\.py)::(\w+)`", row[-1])
+        named = re.findall(r"`((?:(?:hub|sidecar|evidence)/)?\w+\.py)::(\w+)`", row[-1])
         assert named, row
         for file, test in named:
             path = TESTS / file if "/" in file else CLUSTER / file
