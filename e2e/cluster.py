@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ class Cluster:
 
     def run(self, *command: str, who: Path | None = None, text: str | None = None, patience: float = PATIENCE) -> Done:
         """Run kubectl, helm or another command that uses KUBECONFIG; a refusal is an exit code."""
-        kubectl, plugin = provide().kubectl.parent, ROOT / ".venv" / "bin"
+        kubectl, plugin = provide().kubectl.parent, Path(sys.executable).parent
         environment = {
             **os.environ,
             "KUBECONFIG": str(who or self.kubeconfig),

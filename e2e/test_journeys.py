@@ -33,10 +33,11 @@ def test_an_installation_is_whole(installed: Cluster) -> None:
     """Two replicas are ready, `helm test` passes, and doctor finds nothing that would keep votes from counting."""
     deployment = installed.read("deployment", "hitl-operator", "-n", NAMESPACE)
     assert deployment["status"]["readyReplicas"] == 2
-    done = installed.helm("test", "hitl", "-n", NAMESPACE, "--timeout=2m")
+    done = installed.helm("test", "hitl", "-n", NAMESPACE, "--logs", "--timeout=2m")
     assert done.code == 0, done.err
+    assert "[!]" not in done.out, done.out  # nothing that /readyz remarks beside being ready
     doctor = installed.kubectl("hitl", "doctor")
-    assert "PROBLEM" not in doctor.out, doctor.out
+    assert (doctor.code, "No problem found." in doctor.out) == (0, True), doctor.out
 
 
 def test_the_first_verdict_comes_with_the_pod(agent: Agent) -> None:
