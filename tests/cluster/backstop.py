@@ -28,7 +28,7 @@ IMAGE: Final = "registry.example.com/hitl-sidecar:1.0"
 OLDER_IMAGE: Final = "registry.example.com/hitl-sidecar:0.9"
 AUTHORITY: Final = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 EDITOR: Final = "edi@example.com"
-"""Bound to Kubernetes' own role edit in the namespace, and to what kubectl debug and a status take beside it."""
+"""Bound to Kubernetes' own role edit in the namespace, and to what debuggers, kubelets and schedulers do beside it."""
 WILD: Final = "kube-system"
 """Where none of it holds, so that an attack can be seen to work without it."""
 PATIENCE: Final = 120.0  # seconds for one answer, on a machine that others want as well
@@ -76,8 +76,9 @@ def let_edit(plane: ControlPlane, namespace: str) -> None:
         "resources": ["pods/ephemeralcontainers", "pods/status", "pods/resize"],
         "verbs": ["patch", "update"],
     }
+    binding = {"apiGroups": [""], "resources": ["pods/binding", "bindings"], "verbs": ["create"]}
     name = "hitl-test-debugging"
-    applied(plane, kind | {"kind": "ClusterRole", "metadata": {"name": name}, "rules": [debugging]})
+    applied(plane, kind | {"kind": "ClusterRole", "metadata": {"name": name}, "rules": [debugging, binding]})
     for role in ("edit", name):
         subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": EDITOR}
         ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}

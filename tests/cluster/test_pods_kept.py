@@ -8,6 +8,7 @@ import pytest
 from cluster.backstop import (
     AUTHORITY,
     OLDER_IMAGE,
+    WILD,
     Ground,
     Json,
     a_ground,
@@ -267,6 +268,27 @@ async def test_B1_nobody_prepares_a_gated_pod_where_nothing_is_gated(guarded_pla
         await editor.json_patch(ground.pods("mine"), puts(f"{LABELS}inject", "false"))
 
 
+async def test_B2_who_binds_a_pod_to_a_node_leaves_its_marks_alone(ground: Ground) -> None:
+    """A binding's annotations and labels come onto the pod, past everything that looks at changes of pods."""
+    name = a_name()
+    marks: tuple[Json, ...] = ({"annotations": {"hitl.dev/labels": "{}"}}, {"labels": {"hitl.dev/gated": "no"}})
+    target = {"apiVersion": "v1", "kind": "Node", "name": "node-1"}
+    async with ground.admin() as admin, ground.editor() as editor:
+        await admin.create(ground.pods(wild=True), gated_pod(name))
+        body: Json = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name, **marks[0]}, "target": target}
+        await admin.create(ground.pods(name, "binding", wild=True), body)
+        assert (await admin.get(ground.pods(name, wild=True)))["metadata"]["annotations"]["hitl.dev/labels"] == "{}"
+        ended = ground.plane.kubectl("delete", "pod", name, "-n", WILD, "--force", "--grace-period=0")
+        assert ended.returncode == 0, ended.stderr
+        await editor.create(ground.pods(), gated_pod(name))
+        for mark in marks:
+            body["metadata"] = {"name": name, **mark}
+            for path in (ground.pods(name, "binding"), path_of("v1", "bindings", ground.namespace)):
+                assert "A binding brings no label or annotation" in await refusal(editor.create(path, body))
+        body["metadata"] = {"name": name}
+        await editor.create(ground.pods(name, "binding"), body)
+
+
 async def test_E1_while_the_label_is_off_its_namespace_a_gated_pod_is_kept(guarded_plane: ControlPlane) -> None:
     """Else an editor swaps the sidecar meanwhile, and the hub takes it for ours when the label is back."""
     ground = a_ground(guarded_plane)
@@ -371,7 +393,7 @@ async def test_E1_the_policies_are_well_typed(ground: Ground) -> None:
     async with ground.admin() as admin:
         path = path_of("admissionregistration.k8s.io/v1", "validatingadmissionpolicies")
         until = time.monotonic() + ACTING
-        for name in ("hitl-protected", "hitl-kept", "hitl-connect", "hitl-marks"):
+        for name in ("hitl-protected", "hitl-kept", "hitl-connect", "hitl-marks", "hitl-bindings"):
             while "typeChecking" not in (found := (await admin.get(f"{path}/{name}")).get("status", {})):
                 assert time.monotonic() < until, f"{name} was never checked"
             assert not found["typeChecking"].get("expressionWarnings"), (name, found["typeChecking"])

@@ -9,7 +9,7 @@ from hitl.kube.shipped import Shipped, pod_settings, pods
 from hitl_operator import manifests
 from hitl_operator.injection.installation import args
 
-NAMES = ["hitl-connect", "hitl-kept", "hitl-marks", "hitl-protected"]
+NAMES = ["hitl-bindings", "hitl-connect", "hitl-kept", "hitl-marks", "hitl-protected"]
 IMAGE = "registry.example.com/hitl-sidecar:1.0"
 
 
