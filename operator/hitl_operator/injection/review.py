@@ -47,7 +47,8 @@ def read_review(body: bytes) -> Asked:
         raise InvalidInput("the AdmissionReview has no request with a uid")
     pod = request.get("object")
     is_new = request.get("operation") == "CREATE" and not request.get("subResource")
-    if request.get("resource") != _PODS or not is_new or not isinstance(pod, dict):
+    is_pod = isinstance(pod, dict) and all(isinstance(pod.get(part), dict) for part in ("metadata", "spec"))
+    if request.get("resource") != _PODS or not is_new or not is_pod:
         pod = None
     metadata = (pod or {}).get("metadata") or {}
     name = str(metadata.get("name") or f"{metadata.get('generateName', '')}*")
