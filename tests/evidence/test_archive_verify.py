@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from evidence.archives import KEY, NOON, Log, a_checked, an_archive, said, shipped, who
 from hitl.audit.archive import ArchiveReport, verify_archive
+from hitl.audit.report import rows_of
 from hitl.audit.signing import AuditKey, PublicKeys
 from hitl.audit.verify import ProblemKind
 from hitl_operator.archive.archive import EndedRequest
@@ -247,3 +248,32 @@ def test_H2_any_single_bit_that_changes_is_found(honest: Path, data: st.DataObje
         assert report.problems or is_torn, f"{file.name}, byte {bit // 8} of {len(whole)}"
     finally:
         file.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b'"epoch":"e1"', b'"epoch":{"a":1}'),
+        (b'"epoch":"e1"', b'"epoch":"' + b"e" * 5000 + b'"'),
+        (b'"seq":4', b'"seq":true'),
+        (b'"seq":4', b'"seq":99999999999999999999999'),
+        (b'"time":"2026-05-01T12:00:00Z"', b'"time":"2026-05-01T12:00:00"'),
+        (b'"decision":"Allow"', b'"revision":["x"]'),
+        (b'"decision":"Allow"', b'"human_decision":[1]'),
+        (b'"kind":"verdict"', b'"kind":"\xff"'),
+    ],
+)
+async def test_H2_no_line_of_a_lying_sidecar_keeps_others_from_being_verified(
+    tmp_path: Path, change: tuple[bytes, bytes]
+) -> None:
+    """H2: whatever stands where a record should, it is archived and named, and the honest pod beside it holds."""
+    archive, honest, liar = an_archive(tmp_path), Log(), Log()
+    lines = liar.epoch("e1", 3, stop=False)
+    assert change[0] in lines[-1]
+    await shipped(archive, honest.epoch("x1"))
+    await shipped(archive, [*lines[:-1], lines[-1].replace(*change)], who("uid-liar", "liar-1"))
+    await archive.close()
+    report = a_checked(tmp_path)
+    assert report.problems
+    assert {("uid-liar" in str(each)) or ("liar-1" in str(each)) for each in report.problems} == {True}
+    assert rows_of(tmp_path, PublicKeys([KEY.pem]).is_good, since=None, until=None) == []

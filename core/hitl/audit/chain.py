@@ -113,9 +113,10 @@ class AuditRecord:
             fields = orjson.loads(line)
             known = {name: fields.pop(name) for name in _PLAIN if name in fields}
             human = fields.pop("human_decision", None)
+            _check_texts(known)
             return cls(
                 sequence=_count(fields.pop("seq")),
-                time=datetime.fromisoformat(fields.pop("time")),
+                time=_moment(fields.pop("time")),
                 kind=RecordKind(fields.pop("kind")),
                 human_decision=HumanDecision(**human) if human is not None else None,
                 details=fields,
@@ -129,8 +130,23 @@ _HEADER = {"sequence", "time", "kind", "human_decision", "details"}
 _PLAIN = tuple(name for name in AuditRecord.__slots__ if name not in _HEADER)
 
 
+_TEXTS = tuple(name for name in _PLAIN if name not in ("arguments", "score", "waits"))
+
+
+def _check_texts(fields: Mapping[str, Any]) -> None:
+    if wrong := [name for name in _TEXTS if not isinstance(fields.get(name, ""), str)]:
+        raise ValueError(f"{', '.join(wrong)} wants a text")
+
+
+def _moment(value: Any) -> datetime:
+    found = datetime.fromisoformat(value)
+    if found.tzinfo is None:
+        raise ValueError(f"time {value!r} wants a zone")
+    return found
+
+
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or value < 1:
+    if type(value) is not int or value < 1:
         raise ValueError(f"seq {value!r} wants a number from 1")
     return value
 

@@ -10,6 +10,7 @@ from hitl.errors import InvalidInput
 from hitl.wire.identity import Identity
 
 LARGEST: Final = 1 << 20  # bytes of one request; a sidecar sends a quarter of that, or one record that is longer
+_LONGEST_EPOCH: Final = 128  # characters; ours have sixteen, and each goes into a checkpoint
 _POD = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 
 
@@ -44,6 +45,8 @@ def piece_of(identity: Identity, lines: bytes) -> Piece:
     try:
         record = AuditRecord.parse(each[-1])
     except InvalidInput:
+        return Piece(text, None)
+    if len(record.epoch) > _LONGEST_EPOCH:
         return Piece(text, None)
     whose = f"{agent.namespace}/{agent.workload}/{agent.pod_name}"
     head = ChainHead(agent.pod_uid, record.epoch, record.sequence, hash_of(each[-1]), stored=True, whose=whose)
