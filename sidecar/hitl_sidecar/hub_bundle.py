@@ -68,7 +68,7 @@ class HubBundle:
         try:
             started_with = ca_certificates(self._trust.started_with())
             kept, received = self._trust.read_kept(), ca_certificates(offered)
-            if received | started_with == kept | started_with:
+            if received == kept:
                 return True
             if dropped := (kept | started_with) - (received | started_with):
                 if await self._until_news(random.uniform(0, self._spread)):  # noqa: S311 - spreads connections
