@@ -78,7 +78,8 @@ async def operator(tmp_path: Path, control_plane: ControlPlane) -> Metrics:
         "metrics", tmp_path, control_plane, *authority.server("hub", names=(NAME,)).write(tmp_path, "hub")
     )
     (port,) = free_ports(1)
-    await replica.start("--admission", f"127.0.0.1:{port}", "--sidecar-image", "hitl-sidecar:1", "--ca", str(ca))
+    injection = ("--admission", f"127.0.0.1:{port}", "--sidecar-image", "hitl-sidecar:1", "--ca", str(ca))
+    await replica.start(*injection, "--archive", str(tmp_path / "archive"))
     try:
 
         async def text() -> str:
