@@ -179,10 +179,12 @@ class ScriptedHub(hub_pb2_grpc.HubServiceServicer):
         (request,) = self.requests.values()
         return request
 
-    def approve(self, request: Request, *, by: str = "ana", patch: dict[str, Any] | None = None) -> None:
-        """Enough people agreed."""
+    def approve(
+        self, request: Request, *, by: str = "ana", patch: dict[str, Any] | None = None, overridden: bool = False
+    ) -> None:
+        """Enough people agreed, or one overrode."""
         request.ready = True
-        request.reviews = [gate_pb2.Review(reviewer=by, approved=True, reason="fine")]
+        request.reviews = [gate_pb2.Review(reviewer=by, approved=True, reason="fine", overridden=overridden)]
         request.patch, request.editor = patch, by if patch else ""
         self.tell(request)
 

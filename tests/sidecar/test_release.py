@@ -12,11 +12,13 @@ from hitl.audit import RecordKind
 from hitl.policy.calls import Agent
 from hitl.policy.digest import digest_of
 from hitl.policy.envelope import parse_call
-from hitl.v1 import gate_pb2
+from hitl.policy.freezes import Freeze
+from hitl.v1 import gate_pb2, hub_pb2
 
 DENY_ALL = {"action": "Deny", "tools": ["*"]}
 ONE_PERSON = {"action": "Confirm", "tools": ["*"], "reviewers": ["support"]}
 TWO_PEOPLE = {"action": "Confirm", "tools": ["*"], "reviewers": ["support", "managers"]}
+STOP = Freeze("inc-88", "shop", "u-88", 1, "ana@example.com", "INC-88: strange pushes")
 
 
 def digest(arguments: dict[str, Any]) -> str:
@@ -68,6 +70,38 @@ async def test_I8_an_approval_under_a_laxer_policy_does_not_release(gate: Runnin
     assert [(c.handle, c.condition_reason) for c in hub.cancelled] == [(request.handle, "Superseded")]
     assert [r.any_of for r in hub.requests[answer.handle].spec.requirements] == [("support",), ("managers",)]
     assert hub.consumed == []
+
+
+@pytest.mark.parametrize(
+    ("document", "outcome"),
+    [
+        (a_document(a_policy(TWO_PEOPLE, generation=2)), PENDING),
+        (a_document(a_policy(DENY_ALL, generation=2)), gate_pb2.OUTCOME_DENIED),
+        (a_document(a_policy(ONE_PERSON, generation=2), freezes=(STOP,)), gate_pb2.OUTCOME_CANCELLED),
+    ],
+    ids=["more is asked", "forbidden", "frozen"],
+)
+async def test_I8_D4_an_override_does_not_release_what_the_policy_says_by_now(
+    gate: Running, hub: ScriptedHub, document: dict[str, Any], outcome: int
+) -> None:
+    """I8, D4: overridden, and then forbidden, frozen or made stricter, it is judged anew and not released."""
+
+    async def changed(_: hub_pb2.ConsumeRequest) -> hub_pb2.ConsumeResponse:
+        hub.document = document
+        hub.send(hub.config())
+        return hub_pb2.ConsumeResponse(release=hub_pb2.ConsumeResponse.RELEASE_NOT_READY, reason_code="CONFIG_CHANGED")
+
+    hub.change_policy(a_policy(ONE_PERSON))
+    await hub.until(lambda: len(hub.acks) == 2)
+    call, request = await waiting(gate, hub)
+    hub.on_consume = changed
+    hub.approve(request, by="ola", overridden=True)
+    await hub.until(lambda: len(hub.acks) == 3)
+    hub.on_consume = None
+    hub.tell(request)
+    answer = await call
+    assert (answer.outcome, answer.permit) == (outcome, "")
+    assert len(hub.consumed) == 1
 
 
 async def test_I8_a_laxer_policy_changes_nothing(gate: Running, hub: ScriptedHub) -> None:
