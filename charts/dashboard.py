@@ -237,6 +237,10 @@ ROWS: Final[Sequence[tuple[str, Sequence[Panel]]]] = (
                 [(f"sum by (outcome) (increase(hitl_injections_total{{{HUB}}}[1h]))", "{{outcome}}")],
             ),
             Panel(
+                "Pods of gated namespaces without a gate",
+                [(f"max by (why) (hitl_unprotected_pods{{{HUB}}})", "{{why}}")],
+            ),
+            Panel(
                 "Holds that were refused",
                 [(f"sum by (reason) (increase(hitl_holds_refused_total{{{HUB}}}[1h]))", "{{reason}}")],
             ),

@@ -20,6 +20,7 @@ from control_plane.installing import applied
 from control_plane.running import ControlPlane, free_ports
 from hitl.approvals.requests import DecisionKind
 from hitl.kube.policy_conditions import Accepted
+from hitl.kube.unprotected import Why
 from hitl_operator.cluster.admission import OUTCOMES
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
 from hitl_operator.metrics import HubMetrics
@@ -84,8 +85,9 @@ async def operator(tmp_path: Path, control_plane: ControlPlane) -> Metrics:
 
         async def text() -> str:
             read = (await replica.get("/metrics"))[1]
-            # The last to come: when it serves.
-            return read if "hitl_certificate_expiry_timestamp_seconds{" in read else ""
+            # The last to come: when it serves, and when it has led for a moment.
+            last = ("hitl_certificate_expiry_timestamp_seconds{", "hitl_unprotected_pods{")
+            return read if all(each in read for each in last) else ""
 
         found = series_of(text_string_to_metric_families(await until(text)))
     finally:
@@ -211,6 +213,7 @@ def test_values_of_labels_are_words_of_the_programs() -> None:
     """Reasons, outcomes and tiers that expressions pick are spelt as the programs spell them."""
     words = {
         "outcome": {*OUTCOMES, "consumed", "denied", "expired", "cancelled"},
+        "why": set(Why),
         "reason": {*Accepted, "unknown", "unavailable"},
         "decision": {each.lower() for each in DecisionKind},
         "tier": {"confirm", "multi-factor"},
