@@ -35,7 +35,11 @@ class Presented:
         return self._pair
 
     def show(self, pair: Pair) -> None:
-        """From the next handshake on. InvalidInput where OpenSSL cannot use it."""
+        """From the next handshake on. InvalidInput where OpenSSL cannot use it.
+
+        For the thread in which HTTPS shakes hands: OpenSSL takes certificate and key one after the other, and whoever
+        came in between, in another thread, would be hung up on.
+        """
         if pair == self._pair:
             return
         try:

@@ -121,13 +121,13 @@ class ServingCertificate:
         """As `Certification`: look whether the files have changed."""
         while True:
             await asyncio.sleep(_LOOK_EVERY)
-            await asyncio.to_thread(self._look)
+            await self._look()
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         try:
-            self._renew()
-            self._show()
-            found = self._load_ca()
+            await asyncio.to_thread(self._renew)
+            self._show()  # in no thread: see there
+            found = await asyncio.to_thread(self._load_ca)
         except Unavailable as error:
             self._refuse(error)
             return
