@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from cluster.gated_pods import EVER
 from cluster.inboxes import Inbox, counted
 from cluster_fixtures import a_namespace, applied
 from control_plane.running import ControlPlane
+from hitl.approvals.requests import Decision, DecisionKind, Proof, Verified
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
@@ -311,22 +314,28 @@ def test_a_policy_without_pods_and_a_pod_without_policy_are_notes(inbox: Inbox) 
 
 
 def test_what_ran_unasked_is_read_from_the_operators_events(inbox: Inbox) -> None:
-    """`activity`: Notify alone, with --all what was held too, by its whole name; without the right, which role."""
+    """`activity`: Notify and overrides, with --all what was held too, by its whole name; without the right, who may."""
     request = inbox.request("a-name-longer-than-any-column-of-this-feed")
     identity = Identity(Agent(inbox.namespace, "coder", "deploy/coder", "coder-1", "uid-1"), "ns-uid", "cluster-uid")
     ran = hub_pb2.ActivityRecord(
         action=gate_pb2.ACTION_NOTIFY, tool="git/commit", why="rule commits", summary='git commit "fix due date"'
     )
 
+    proof = Proof("oidc", factors=("otp",), time=datetime.now(UTC))
+    vote = Decision(ANA, DecisionKind.OVERRIDDEN, request.spec.digest, request.uid, reason="INC-88", proof=proof)
+    word = Verified(ANA, second_factor="oidc:otp")
+    overridden = replace(request, status=replace(request.status, decisions=(vote,), verified=(word,)))
+
     async def said() -> None:
         async with KubeAPI.open(inbox.operator) as api:
             events = Events(api, "hitl-system", "test")
             events.acted(identity, [ran])
             events.opened(request)
+            events.written(request, overridden)
             running = asyncio.create_task(events.run())
             path = path_of("v1", "events", inbox.namespace)
             async with KubeAPI.open(Access.from_kubeconfig(inbox.plane.admin)) as admin, asyncio.timeout(EVER):
-                while len((await admin.list_page(path))["items"]) < 2:
+                while len((await admin.list_page(path))["items"]) < 3:
                     pass
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -338,14 +347,17 @@ def test_what_ran_unasked_is_read_from_the_operators_events(inbox: Inbox) -> Non
     assert "ole hitl-viewer has verb list on events" in denied.err
     ana = inbox.person(ANA)
     done = ana.hitl("activity")
-    (line,) = done.lines
-    assert done.err.startswith(f"Notify-tier calls in namespace {inbox.namespace}, as the operator's Events tell them")
+    (line,) = [each for each in done.lines if "BreakGlass" not in each]
+    assert done.err.startswith(f"Notify-tier calls and break-glass in namespace {inbox.namespace}, as the operator's")
+    (glass,) = [each.split() for each in done.lines if "BreakGlass" in each]
+    assert glass[1:5] == ["BreakGlass", "support", "-", "a-name-longer-than-any-column-of-this-feed"]
     assert line.split()[1:] == ["Notify", "coder", "rule", "commits", "git", "commit", '"fix', "due", 'date"']
     everything = ana.hitl("activity", "--all")
     said = {each.split()[1]: each.split() for each in everything.lines}
-    assert set(said) == {"Notify", "Held"}
+    assert set(said) == {"Notify", "Held", "BreakGlass"}
     assert said["Held"][2:5] == ["support", "-", "a-name-longer-than-any-column-of-this-feed"]
-    assert ana.hitl("activity", "-o", "json").document["tool"] == "git/commit"
+    told = [json.loads(each) for each in ana.hitl("activity", "-o", "json").lines]
+    assert {each["decision"]: each["tool"] for each in told} == {"Notify": "git/commit", "BreakGlass": None}
 
 
 def test_forged_events_are_left_out_or_do_no_harm(inbox: Inbox) -> None:
