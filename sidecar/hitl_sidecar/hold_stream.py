@@ -15,7 +15,7 @@ from hitl.errors import HitlError, Unavailable
 from hitl.v1 import gate_pb2, hub_pb2
 from hitl_sidecar.answers import GARBAGE
 from hitl_sidecar.backoff import Backoff
-from hitl_sidecar.hub import Hub, words_of
+from hitl_sidecar.hub import Hub, is_told_to_end, words_of
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,10 @@ class HoldStream:
                 self._log_once("the hub ended the stream")
             except aio.AioRpcError as error:
                 self._log_once(words_of(error))
+            except asyncio.CancelledError:
+                if is_told_to_end():
+                    raise
+                self._log_once("its channel was exchanged")
             await asyncio.sleep(backoff.wait())
             if self._followed:
                 self._wake.set()

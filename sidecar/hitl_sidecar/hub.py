@@ -49,6 +49,7 @@ class Hub:
         self._trust = trust
         self._trouble = ""
         self._ca = trust.read_ca() if trust else b""
+        self._closing: dict[asyncio.Task[None], Any] = {}
         self._use(open_channel(address, trust, self._ca))
 
     def _use(self, channel: Any) -> None:
@@ -68,7 +69,10 @@ class Hub:
         if ca != self._ca:
             self._ca, old = ca, self._channel
             self._use(open_channel(self.address, self._trust, ca))
-            await old.close(None)
+            # A release under way is heard to its end; a stream that is left then comes back over the new channel.
+            closing = asyncio.create_task(old.close(_RELEASE_WITHIN))
+            self._closing[closing] = old
+            closing.add_done_callback(lambda task: self._closing.pop(task, None))
 
     async def consume(self, request: hub_pb2.ConsumeRequest) -> hub_pb2.ConsumeResponse:
         """Unavailable: it is unknown whether the request was consumed. NotFound: there is no such request."""
@@ -102,11 +106,26 @@ class Hub:
                 self._trouble = trouble
                 log.warning("the hub at %s: %s", self.address, trouble)
             raise meaning from error
+        except asyncio.CancelledError:
+            if is_told_to_end():
+                raise
+            raise unreachable() from None
         self._trouble = ""
         return answer
 
     async def close(self) -> None:
+        for closing, old in list(self._closing.items()):
+            closing.cancel()
+            await old.close(None)
         await self._channel.close(None)
+
+
+def is_told_to_end() -> bool:
+    """Whether this task is cancelled, or only the call that it waits for because its channel was closed: gRPC says both
+    with the same exception.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def meaning_of(error: aio.AioRpcError) -> HitlError:
