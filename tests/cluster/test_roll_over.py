@@ -180,8 +180,10 @@ async def test_B1_F3_the_authority_rolls_over_while_calls_are_held(installation:
         await operator.end()
         await (await operator.start()).ready()
 
-    # The old authority ends.
-    await written(admin, previous_ca__crt=an_authority(datetime.now(UTC) - 2 * DAY, DAY).certificate)
+    # The old authority ends, months after everybody was told of all this.
+    ended = an_authority(datetime.now(UTC) - 2 * DAY, DAY).certificate
+    told = rolled.authority.certificate + ended
+    await written(admin, previous_ca__crt=ended, injected__crt=told, injected_before__crt=told)
     alone = await stored_with(admin, lambda found: not found.previous)
     for operator in (one, two):
         await serves(operator, alone)
