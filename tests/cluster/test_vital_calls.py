@@ -19,7 +19,8 @@ from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.requests import API_VERSION
 from hitl.kube.shipped import DEFAULT
-from hitl_operator.cluster.replica import LEASE, Place, Replica
+from hitl_operator.cluster.place import Place
+from hitl_operator.cluster.replica import LEASE, Replica
 from hitl_operator.cluster.settings_file import SettingsFile
 from hitl_operator.cluster.tls import ServingCertificate
 

@@ -174,3 +174,32 @@ async def test_H2_a_disk_that_refuses_acknowledges_nothing_and_is_tried_again(tm
     assert len(stored(folder)) == 5
     assert len(found(folder, "policies/*.json")) == 1
     await archive.close()
+
+
+async def test_H2_a_disk_that_hangs_counts_as_one_that_refuses(tmp_path: Path) -> None:
+    """H2: where a file neither opens nor fails nobody waits for ever; when it goes on all does."""
+    seconds, log = 0.0, Log()
+    archive = an_archive(tmp_path, monotonic=lambda: seconds, patience=0.2)
+    (tmp_path / "keys").mkdir()
+    hanging = tmp_path / key_file(KEY.fingerprint)
+    os.mkfifo(hanging)
+    lines = log.epoch("e1")
+    with pytest.raises(Unavailable, match="has not answered"):
+        await shipped(archive, lines)
+    seconds = 2.0
+    async with asyncio.timeout(60):
+        await archive.keep_policy(b"{}")
+        with pytest.raises(Unavailable, match="has not answered"):
+            await shipped(archive, lines)
+        hanging.open("wb").close()
+        seconds = 4.0
+        while archive.trouble:
+            try:
+                await archive.tick()
+            except Unavailable:
+                seconds += 2.0
+                await asyncio.sleep(0.01)
+        await shipped(archive, lines)
+    # What hung was written late, and counts once like everything that comes twice.
+    assert set(stored(tmp_path)) == {b"uid-1\t" + line for line in lines}
+    await archive.close()

@@ -40,7 +40,7 @@ _IDLE: Final = 600.0  # seconds after which a checkpoint is signed though nothin
 _EXPIRY: Final = 6 * 3600.0  # seconds between two looks for what is too old
 _AGAIN: Final = 1.0  # seconds after a refusal of the disk in which it is not tried again
 _MOST_POLICIES: Final = 500  # texts that wait for the disk; each may have a megabyte
-_HANGS: Final = 30.0  # seconds after which a disk that neither writes nor refuses counts as refusing
+_HANGS: Final = 30.0  # seconds; a disk that writes does so within milliseconds
 _AT_ONCE: Final = 8 << 20  # bytes that are written together
 
 T = TypeVar("T")
@@ -66,6 +66,7 @@ class Archive:
         key: signs.
         clock: aware UTC times.
         days: for which everything but policy text is kept.
+        patience: seconds after which a disk that neither writes nor refuses counts as refusing.
 
     Attributes:
         trouble: why nothing can be written; empty while it can.
@@ -81,6 +82,7 @@ class Archive:
         days: int = DAYS,
         registry: CollectorRegistry | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        patience: float = _HANGS,
     ) -> None:
         self.trouble = ""
         self._root = folder
@@ -88,6 +90,7 @@ class Archive:
         self._clock = clock
         self._days = days
         self._monotonic = monotonic
+        self._patience = patience
         self._is_open = False
         self._draft = f"{run}.draft"
         self._run = CheckpointRun(run, key.fingerprint, key.sign)
@@ -281,7 +284,7 @@ class Archive:
         if self._stuck is not None and not self._stuck.done():
             raise _unwritable(self.trouble)
         working = asyncio.get_running_loop().run_in_executor(self._thread, self._opened, work)
-        finished, _ = await asyncio.wait((working,), timeout=_HANGS)
+        finished, _ = await asyncio.wait((working,), timeout=self._patience)
         try:
             if not finished:
                 self._stuck = working
@@ -290,7 +293,7 @@ class Archive:
         except (OSError, asyncio.InvalidStateError) as error:
             self._refused_at = self._monotonic()
             self._failures.inc()
-            why = _words(error, self._root)
+            why = self._words(error)
             if not self.trouble:
                 _log.error(
                     "archive-unwritable",
@@ -306,15 +309,14 @@ class Archive:
             _log.info("archive-writable-again", folder=self._root)
         return done
 
+    def _words(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            return f"{error.filename or self._root}: {error.strerror or error}"
+        return f"{self._root}: the disk has not answered for {self._patience:.0f} s"
+
 
 def _unwritable(why: str) -> Unavailable:
     return Unavailable("ARCHIVE_UNWRITABLE", f"the archive cannot be written ({why}); free space there or mend it")
-
-
-def _words(error: Exception, folder: Path) -> str:
-    if isinstance(error, OSError):
-        return f"{error.filename or folder}: {error.strerror or error}"
-    return f"{folder}: the disk has not answered for {_HANGS:.0f} s"
 
 
 def _forget(late: "asyncio.Future[Any]") -> None:

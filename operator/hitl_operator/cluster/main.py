@@ -23,8 +23,9 @@ from hitl.policy.escaping import as_plain
 from hitl.tracing import open_traces
 from hitl_operator.archive.archive import DAYS
 from hitl_operator.cluster.admission import Webhook
+from hitl_operator.cluster.place import ArchivePlace, Place
 from hitl_operator.cluster.readyz import serve_probes
-from hitl_operator.cluster.replica import ArchivePlace, Place, Replica
+from hitl_operator.cluster.replica import Replica
 from hitl_operator.cluster.settings_file import SettingsFile
 from hitl_operator.cluster.tls import ServingCertificate
 from hitl_operator.injection.installation import Installation

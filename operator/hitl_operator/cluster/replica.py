@@ -5,14 +5,12 @@ votes at all is another question, which `Enforcement` answers again and again; w
 """
 
 import asyncio
-import re
 import secrets
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from prometheus_client import Gauge
 
@@ -20,7 +18,6 @@ from hitl.errors import ApiError, HitlError, StoreUnavailable, Unavailable
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.manifests import API_VERSION
-from hitl.kube.shipped import Shipped
 from hitl.policy.settings import Settings
 from hitl.stores.kubernetes import KubernetesStore
 from hitl.stores.protocol import Unread
@@ -28,7 +25,7 @@ from hitl.tracing import Traces
 from hitl_operator.archive.archive import Archive
 from hitl_operator.cluster.acceptance import available_factors
 from hitl_operator.cluster.accepted_specs import AcceptedSpecs
-from hitl_operator.cluster.admission import Admission, Webhook
+from hitl_operator.cluster.admission import Admission
 from hitl_operator.cluster.audit_key import open_audit_key
 from hitl_operator.cluster.cleanup import Cleanup
 from hitl_operator.cluster.door import Door
@@ -42,6 +39,7 @@ from hitl_operator.cluster.lease import Lease
 from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.own_certificates import OwnCertificates
 from hitl_operator.cluster.own_name import OwnName
+from hitl_operator.cluster.place import Place
 from hitl_operator.cluster.pods import PodCache
 from hitl_operator.cluster.policy_resources import Resource
 from hitl_operator.cluster.policy_source import PolicySource
@@ -51,8 +49,7 @@ from hitl_operator.cluster.readyz import Checks
 from hitl_operator.cluster.reporter import Reporter
 from hitl_operator.cluster.reviews import Reviews
 from hitl_operator.cluster.root_key import RootKey
-from hitl_operator.cluster.settings_file import SettingsFile
-from hitl_operator.cluster.tls import STRANGERS, Certification, ServingCertificate
+from hitl_operator.cluster.tls import STRANGERS, Certification
 from hitl_operator.cluster.tokens import TokenAuthenticator
 from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.cluster.unprotected import UnprotectedPods
@@ -65,7 +62,6 @@ from hitl_operator.server import HubServer
 from hitl_operator.sources import ConfigBook
 
 LEASE: Final = "hitl-operator"
-_UNFIT: Final = re.compile(r"[^A-Za-z0-9-]")  # for a file's name
 _TICK: Final = 1.0  # seconds between two updates of gauges and flushes of audit heads
 _LOOK_UPS: Final = 96  # under way for sidecars; a client has 128 connections, and watches and writes need some
 _AGAIN: Final = 1.0  # seconds until a step of the start that failed is tried again
@@ -74,41 +70,8 @@ _AGAIN: Final = 1.0  # seconds until a step of the start that failed is tried ag
 # can be served.
 _UNTIL_VOTES_COUNT: Final = 20.0
 
+T = TypeVar("T")
 _log = Log(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ArchivePlace:
-    """Where evidence is kept, and for how many days."""
-
-    folder: Path
-    days: int
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a replica is started with.
-
-    Attributes:
-        shipped: the installation it belongs to.
-        name: of this replica, for people; unlike that of the others.
-        listen: ``HOST:PORT`` for sidecars.
-        certificate: None: its own, in a Secret.
-        state: folder for what it notes of audit chains.
-        archive: None: there is none, and nothing that ended is ever deleted.
-        service: by which it is reached, for certificates of its own.
-        webhook: by which pods are injected; None: this operator injects none.
-    """
-
-    shipped: Shipped
-    name: str
-    listen: str
-    certificate: ServingCertificate | None
-    settings: SettingsFile
-    state: Path
-    archive: ArchivePlace | None = None
-    service: str = "hitl-operator"
-    webhook: Webhook | None = None
 
 
 class Replica:
@@ -310,8 +273,10 @@ class Replica:
 
     async def _opened(self) -> Hub:
         """The hub, not yet serving."""
-        keyring = await self._keyring()
-        self._archive = await self._opened_archive()
+        keyring = await self._had("root key", self._root_key.open)
+        if (place := self._place.archive) is not None:
+            key = await self._had("audit key", partial(open_audit_key, self._api, self._place.shipped.namespace))
+            self._archive = place.archive(key, self._place.name, registry=self.metrics.registry, clock=_now)
         self._starting = "namespaces have not all been seen yet"
         cluster_uid = await self._namespaces.cluster_uid()
         authenticator = TokenAuthenticator(
@@ -347,36 +312,19 @@ class Replica:
         self._server = HubServer(hub, interceptors=[door], options=STRANGERS)
         return hub
 
-    async def _keyring(self) -> Keyring:
-        trouble = Trouble(self._api, "root-key-unavailable")
+    async def _had(self, what: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """What is asked for, however long the API server cannot give it."""
+        trouble = Trouble(self._api, f"{what.replace(' ', '-')}-unavailable")
         while True:
             try:
-                keyring = await self._root_key.open()
+                found = await ask()
             except (ApiError, StoreUnavailable) as error:
                 trouble.tell(error)
-                self._starting = f"the root key cannot be had: {trouble.why}"
+                self._starting = f"the {what} cannot be had: {trouble.why}"
             else:
                 trouble.over()
-                return keyring
+                return found
             await asyncio.sleep(_AGAIN)
-
-    async def _opened_archive(self) -> Archive | None:
-        """Ready to be written to, which need not succeed: the gate goes on without. Unavailable: its key is broken."""
-        if self._place.archive is None:
-            return None
-        trouble = Trouble(self._api, "audit-key-unavailable")
-        while True:
-            try:
-                key = await open_audit_key(self._api, self._place.shipped.namespace)
-                break
-            except (ApiError, StoreUnavailable) as error:
-                trouble.tell(error)
-                self._starting = f"the audit key cannot be had: {trouble.why}"
-            await asyncio.sleep(_AGAIN)
-        trouble.over()
-        place = self._place.archive
-        run = f"{_UNFIT.sub('-', self._place.name)}-{secrets.token_hex(4)}"
-        return Archive(place.folder, run=run, key=key, clock=_now, days=place.days, registry=self.metrics.registry)
 
     async def _follow_requests(self, hub: Hub) -> None:
         """Let the hub follow its store; where that cannot even be listed, try again."""
