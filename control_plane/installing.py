@@ -78,9 +78,8 @@ def install_backstop(plane: ControlPlane, images: Sequence[str], args: Sequence[
         args: their command line.
         authority: certificates in PEM that they are given to trust, as the leader writes them.
     """
-    settings = shipped.pod_settings(images, args)
-    settings["data"]["ca"] = authority
-    applied(plane, settings, *shipped.pods())
+    standard = shipped.sidecar_standard([(image, args) for image in images], [authority])
+    applied(plane, standard, *shipped.pods())
     until_policies_act(plane)
 
 

@@ -9,8 +9,7 @@ from typing import Any, Final
 import yaml
 
 from hitl.errors import InvalidInput
-from hitl.kube.shipped import DEFAULT, Shipped, admission, crds, home, pod_settings, pods, roles
-from hitl_operator.injection.installation import SERVICE, Installation, args
+from hitl.kube.shipped import DEFAULT, Shipped, admission, crds, home, pods, roles
 
 # In this order: policies stand before anybody could write what they guard.
 _PARTS: Final[dict[str, Callable[[Shipped], tuple[dict[str, Any], ...]]]] = {
@@ -47,13 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--factors", default=",".join(DEFAULT.factors), help="methods that count (%(default)s)")
     parser.add_argument("--hardware", default=",".join(DEFAULT.hardware), help="those that are keys (%(default)s)")
     parser.add_argument(
-        "--sidecar-image",
-        action="append",
-        default=[],
-        metavar="IMAGE",
-        help="print also what keeps gated pods gated, with this as the image of their sidecars; may be repeated",
+        "--injection",
+        action="store_true",
+        help="print also what refuses pods of gated namespaces that come without the operator's sidecar",
     )
-    parser.add_argument("--service", default=SERVICE, help="through which sidecars reach the operator (%(default)s)")
     parser.add_argument("--only", choices=sorted(_PARTS), help="print this part alone")
     given = parser.parse_args(arguments)
     try:
@@ -64,14 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _words(given.factors),
             _words(given.hardware),
         )
-        images = [Installation(image, given.namespace, given.service).image for image in given.sidecar_image]
     except InvalidInput as error:
         parser.error(str(error))
-    parts = [given.only] if given.only else [part for part in _PARTS if images or part != _WITH_INJECTION]
+    parts = [given.only] if given.only else [part for part in _PARTS if given.injection or part != _WITH_INJECTION]
     documents = [document for part in parts for document in _PARTS[part](shipped)]
-    if images and _WITH_INJECTION in parts:
-        lines = args(namespace=given.namespace, service=given.service)
-        documents.append(pod_settings(images, lines, shipped))
     sys.stdout.write(yaml.dump_all(documents, Dumper=_Quoting, sort_keys=False, allow_unicode=True, width=120))
     return 0
 

@@ -6,8 +6,6 @@ write, a hub settles what is held or waited for here; what nobody waits for, the
 """
 
 import asyncio
-import contextlib
-import heapq
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,6 +25,7 @@ from hitl_operator.metrics import HubMetrics
 from hitl_operator.records import Silent, Witness, record_reminder, record_write
 from hitl_operator.reminding import reminder
 from hitl_operator.standing import Alone, Standing
+from hitl_operator.timers import Timers
 from hitl_operator.tracking import Open, Tracker
 from hitl_operator.trusting import doubt, knows_all, remember
 from hitl_operator.verification import DecisionVerifier, Judgement, judge_new
@@ -38,10 +37,8 @@ _CONSUME_WITHIN = timedelta(seconds=2)
 _BEFORE_DEADLINE = timedelta(milliseconds=500)
 _WORKERS = 32  # so that the store can commit many outcomes together
 _LOOK_AGAIN = timedelta(seconds=3)  # after an error
-_IDLE_TIMERS = 10_000  # turns in the heap that may be nobody's any more
 _TRIES = 8  # as many writers one after the other are one that writes without end
 _PAUSE = 1.0  # seconds between two tries at a store that does not answer
-_LONGEST_SLEEP = 1.0  # seconds; a wall clock that jumps is noticed so fast
 
 _log = Log(__name__)
 
@@ -85,8 +82,7 @@ class Settler:
         self._clock = clock
         self._release_window = release_window
         self._queue: asyncio.Queue[Open] = asyncio.Queue()
-        self._timers: list[tuple[float, str]] = []
-        self._sooner = asyncio.Event()
+        self._timers = Timers(tracker)
         self.is_following = asyncio.Event()
 
     async def run(self) -> None:
@@ -316,7 +312,7 @@ class Settler:
         if found.outcome is Outcome.READY and due is not None:
             due = min((entry.ready_since or self._clock()) + _CONSUME_WITHIN, due - _BEFORE_DEADLINE)
         if due is not None:
-            self._call_at(entry, due)
+            self._timers.call_at(entry, due)
 
     def _remind(self, entry: Open, found: Settlement, now: datetime) -> None:
         due = reminder(entry.request, found, entry.reminded, now)
@@ -325,20 +321,6 @@ class Settler:
             record_reminder(entry.request, due)
             self._witness.reminded(entry.request, due)
 
-    def _call_at(self, entry: Open, due: datetime) -> None:
-        """Look again then; a later time replaces an earlier one, whose turn in the heap is passed over."""
-        moment = due.timestamp()
-        if entry.due == moment:
-            return
-        entry.due = moment
-        heapq.heappush(self._timers, (moment, entry.request.handle))
-        if len(self._timers) > 2 * len(self._tracker.open) + _IDLE_TIMERS:
-            # Requests that ended long before their time would stay here until it comes.
-            self._timers = [(each.due, handle) for handle, each in self._tracker.open.items() if each.due]
-            heapq.heapify(self._timers)
-        if self._timers[0][0] == moment:
-            self._sooner.set()
-
     async def _keep_time(self) -> None:
         while True:
             leads = self._leads()
@@ -346,22 +328,12 @@ class Settler:
                 self.look_at_all()  # what the leader before left undone
             self._led = leads
             self.call_due()
-            self._sooner.clear()
-            wait = self._timers[0][0] - self._clock().timestamp() if self._timers else _LONGEST_SLEEP
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, min(wait, _LONGEST_SLEEP))):
-                    await self._sooner.wait()
+            await self._timers.wait(self._clock())
 
     def call_due(self) -> None:
         """Have every request looked at whose time has come."""
-        now = self._clock().timestamp()
-        while self._timers and self._timers[0][0] <= now:
-            moment, handle = heapq.heappop(self._timers)
-            entry = self._tracker.open.get(handle)
-            if entry is not None and entry.due == moment:
-                # No turn is left in the heap: should the clock step back before it is looked at, the same is due again.
-                entry.due = 0.0
-                self.look(entry)
+        for entry in self._timers.due(self._clock()):
+            self.look(entry)
 
     async def _work(self) -> None:
         while True:
@@ -376,7 +348,7 @@ class Settler:
                 await self._expire_unread(entry)
             except Exception:  # noqa: BLE001 - one request we stumble over must not stop the others
                 _log.exception("settle-defect", handle=entry.request.handle)
-                self._call_at(entry, self._clock() + _LOOK_AGAIN)
+                self._timers.call_at(entry, self._clock() + _LOOK_AGAIN)
             finally:
                 entry.is_busy = False
                 if entry.is_stale:
@@ -385,7 +357,7 @@ class Settler:
     async def _expire_unread(self, entry: Open) -> None:
         """Time goes on whatever was written in it (I13): once it is up, nothing but the end is written."""
         request, now = entry.request, self._clock()
-        self._call_at(entry, now + _LOOK_AGAIN)
+        self._timers.call_at(entry, now + _LOOK_AGAIN)
         found = settle(request, now, release_window=self._release_window())
         if found.outcome is not Outcome.EXPIRED or found.status is None:
             return

@@ -17,7 +17,7 @@ from control_plane.installing import applied
 from control_plane.running import ControlPlane, free_ports
 from hitl.kube import shipped
 from hitl.kube.shipped import Shipped
-from hitl_operator.cluster.publishing import FIELD_MANAGER, PODS, WEBHOOK, WEBHOOKS
+from hitl_operator.cluster.publishing import FIELD_MANAGER, WEBHOOK, WEBHOOKS
 
 pytestmark = [pytest.mark.xdist_group("cluster-chart"), pytest.mark.cluster]  # one API server for all of it
 
@@ -198,7 +198,7 @@ async def test_C4_an_operator_as_installed_finds_everything_in_place(
     try:
         await operator.ready()
         until(lambda: bool(bundle(standing)), "the webhook has a caBundle")
-        until(lambda: bool(parameters(standing).get("ca")), "pods may carry a CA")
+        until(lambda: bool(authorities(standing)), "pods may carry a CA")
         text = (await operator.get("/readyz"))[1]
         root = Inbox(standing, "shop").person("root@example.com", ["system:masters"])
         found = root.hitl("doctor", "--operator-namespace", "guard", "-o", "json")
@@ -207,7 +207,7 @@ async def test_C4_an_operator_as_installed_finds_everything_in_place(
     assert "[!]" not in text, text
     assert [each for each in found.document if each["health"] == "problem"] == []
     assert found.code == 0
-    assert base64.b64decode(bundle(standing)).decode() == parameters(standing)["ca"]
+    assert base64.b64decode(bundle(standing)).decode() in authorities(standing)
 
 
 def bundle(plane: ControlPlane) -> str:
@@ -216,40 +216,37 @@ def bundle(plane: ControlPlane) -> str:
     return str(hook["clientConfig"].get("caBundle", ""))
 
 
-def parameters(plane: ControlPlane) -> dict[str, str]:
-    """What pods are checked against."""
-    data: dict[str, str] = read(plane, "configmap", "hitl-pods", "-n", "guard")["data"]
-    return data
+def authorities(plane: ControlPlane) -> list[str]:
+    """Whom new pods may be made to trust."""
+    done = plane.kubectl("get", "sidecarstandard", "hitl", "--ignore-not-found", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    found: list[str] = json.loads(done.stdout)["spec"]["authorities"] if done.stdout else []
+    return found
 
 
 def test_an_upgrade_keeps_what_the_operator_wrote(standing: ControlPlane, helm: Helm) -> None:
-    """The webhook's caBundle, the CA beside images and args, and people's policies are there after `helm upgrade`."""
+    """The webhook's caBundle, what a sidecar may be, and people's policies are there after `helm upgrade`."""
     webhook = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": WEBHOOKS},
         "webhooks": [{"name": WEBHOOK, "clientConfig": {"caBundle": "Q0E="}}],
     }
-    metadata = {"name": PODS, "namespace": "guard"}
-    trusted = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca": "PEM"}}
-    text = f"{json.dumps(webhook)}\n---\n{json.dumps(trusted)}"
+    standard = shipped.sidecar_standard([("registry.example.com/hitl-sidecar:0.0.9", ["--a"])], ["PEM"])
     manager = ("--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}")
-    done = standing.kubectl("apply", *manager, "-f", "-", stdin=text)
+    done = standing.kubectl("apply", *manager, "-f", "-", stdin=f"{json.dumps(webhook)}\n---\n{json.dumps(standard)}")
     assert done.returncode == 0, done.stderr
     metadata = {"name": "kept", "namespace": "shop"}
     policy = {"apiVersion": "hitl.dev/v1alpha1", "kind": "AgentPolicy", "metadata": metadata}
     applied(standing, {**policy, "spec": {"rules": [{"action": "Deny", "tools": ["*"]}]}})
 
-    formerly = ["registry.example.com/hitl-sidecar:0.0.9"]
-    values = {**VALUES, "sidecar": {"formerImages": formerly}}
+    values = {**VALUES, "podAnnotations": {"example.com/upgraded": "yes"}}
     # As the doctor says to put back what somebody changed; Helm 4 then asks whether that is to be its own again.
     applied(standing, *shipped.admission(HERE))
     command = ("upgrade", "hitl", str(CHART), "-n", "guard", *TAKING.get(helm.program.name, ()))
     done = helm.run(*command, values=values, kubeconfig=standing.admin)
     assert done.code == 0, done.err
-    data = parameters(standing)
-    assert data["ca"] == "PEM"
-    assert data["images"].splitlines()[1:] == formerly
+    assert read(standing, "sidecarstandard", "hitl")["spec"] == standard["spec"]
     assert bundle(standing) == "Q0E="
     assert read(standing, "agentpolicy", "kept", "-n", "shop")["spec"]["rules"]
 

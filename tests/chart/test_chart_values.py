@@ -10,9 +10,8 @@ from charts.generate import values_source
 from hitl import __version__
 from hitl.kube import shipped
 from hitl.kube.manifests import read_mapping
-from hitl.kube.shipped import Shipped
 from hitl.policy.settings import Settings, parse_settings, settings_document
-from hitl_operator.injection.installation import Installation, args
+from hitl_operator.injection.installation import Installation
 
 SOURCE = values_source()
 REFUSED = {
@@ -82,14 +81,11 @@ def test_settings_are_those_of_the_operator(default: Rendered, helm4: Helm) -> N
 
 
 def test_E1_pods_are_checked_against_what_is_injected(helm4: Helm) -> None:
-    """E1: images and args in ConfigMap hitl-pods are those that the operator puts into pods, in its namespace."""
+    """E1: the operator is told one image, injects it, and says itself that it is admitted: no list can differ."""
     image = {"repository": "registry.example.com/hitl-sidecar", "digest": f"sha256:{'a' * 64}"}
-    former = ["registry.example.com/hitl-sidecar:0.0.9"]
-    rendered = helm4.template({"sidecar": {"image": image, "formerImages": former}}, "guard")
+    rendered = helm4.template({"sidecar": {"image": image}}, "guard")
     present = f"{image['repository']}@{image['digest']}"
-    wanted = shipped.pod_settings([present, *former], args(namespace="guard"), Shipped("guard"))
-    # What is more than that, the CA that is trusted, the operator alone writes.
-    assert rendered.one("ConfigMap", "hitl-pods")["data"] == wanted["data"]
+    assert not rendered.of("SidecarStandard")
     assert f"--sidecar-image={Installation(present, 'guard').image}" in rendered.arguments()
 
 
@@ -97,7 +93,7 @@ def test_images_are_this_versions_unless_said_otherwise(default: Rendered) -> No
     """Chart and program have one version; nobody runs latest by accident."""
     (container,) = default.one("Deployment", "hitl-operator")["spec"]["template"]["spec"]["containers"]
     assert container["image"] == f"localhost/hitl-operator:{__version__}"
-    assert default.one("ConfigMap", "hitl-pods")["data"]["images"] == f"localhost/hitl-sidecar:{__version__}\n"
+    assert f"--sidecar-image=localhost/hitl-sidecar:{__version__}" in default.arguments()
 
 
 def test_every_role_for_people_can_be_given_and_none_is_by_itself(helm4: Helm, default: Rendered) -> None:
@@ -130,6 +126,6 @@ def test_without_injection_nothing_of_it_is_there(helm4: Helm, default: Rendered
     gone = {(each["kind"], each["metadata"]["name"]) for each in default.objects}
     gone -= {(each["kind"], each["metadata"]["name"]) for each in without.objects}
     pods = {(each["kind"], each["metadata"]["name"]) for each in shipped.pods(shipped.DEFAULT)}
-    assert gone == pods | {("MutatingWebhookConfiguration", "hitl-injection"), ("ConfigMap", "hitl-pods")}
+    assert gone == pods | {("MutatingWebhookConfiguration", "hitl-injection")}
     assert not [each for each in without.arguments() if each.startswith(("--admission", "--sidecar-image"))]
     assert "9443" not in without.text

@@ -120,17 +120,17 @@ def test_C4_a_missing_binding_and_a_weakened_policy_are_found(admin: Person) -> 
 
 
 def test_E1_what_keeps_gated_pods_gated_is_looked_at_once_it_is_there(admin: Person) -> None:
-    """Not installed is a note; a part of it gone, or a ConfigMap that says too little, is a problem with its step."""
+    """Not installed is a note; a part of it gone, or a standard that says too little, is a problem with its step."""
     plane = admin.inbox.plane
     found = findings(admin)["pods"]
     assert found["health"] == "note"
-    assert "python -m hitl_operator.manifests --sidecar-image IMAGE | kubectl apply" in found["next"][0]
-    settings = shipped.pod_settings(["registry.example.com/hitl-sidecar:1.0"], ["--state=/var/lib/hitl"])
+    assert "python -m hitl_operator.manifests --injection | kubectl apply" in found["next"][0]
+    settings = shipped.sidecar_standard([("registry.example.com/hitl-sidecar:1.0", ["--state=/var/lib/hitl"])], [])
     applied(plane, settings, *shipped.pods())
     try:
         found = findings(admin)["pods"]
-        assert "ConfigMap hitl-system/hitl-pods has no ca, so no gated pod can be made" in found["message"]
-        applied(plane, settings | {"data": settings["data"] | {"ca": "PEM"}})
+        assert "SidecarStandard hitl has no authorities, so no gated pod can be made" in found["message"]
+        applied(plane, settings | {"spec": settings["spec"] | {"authorities": ["PEM"]}})
         assert findings(admin)["pods"]["health"] == "ok"
         assert plane.kubectl("delete", "validatingadmissionpolicybinding", "hitl-kept").returncode == 0
         patch = '{"spec":{"failurePolicy":"Ignore"}}'

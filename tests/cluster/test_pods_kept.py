@@ -1,5 +1,6 @@
 """Running pods of a gated namespace: what editors try on them, and what has to go on working (E1, B2, I11)."""
 
+import json
 import time
 from typing import Any
 
@@ -22,9 +23,10 @@ from cluster.backstop import (
     until_made,
 )
 from cluster_fixtures import a_namespace
-from control_plane.installing import ACTING
+from control_plane.installing import ACTING, applied
 from control_plane.running import ControlPlane
 from hitl.errors import ApiError
+from hitl.kube import shipped
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 
@@ -311,22 +313,28 @@ async def test_E1_while_the_label_is_off_its_namespace_a_gated_pod_is_kept(guard
             await editor.get(ground.pods("ungated", "portforward"), {"ports": "80"})
 
 
-async def test_E1_without_its_settings_no_pod_is_made_and_every_one_goes_on(ground: Ground) -> None:
-    """The ConfigMap gone, or without images or CA: new pods are refused with the next step, old ones live on."""
-    path = path_of("v1", "configmaps", "hitl-system", "hitl-pods")
+async def test_E1_without_its_standard_no_pod_is_made_and_every_one_goes_on(ground: Ground) -> None:
+    """The SidecarStandard gone, or empty: new pods are refused with the next step, old ones live on."""
+    standards = path_of("hitl.dev/v1alpha1", "sidecarstandards")
+    path = f"{standards}/hitl"
     name = a_name()
     async with ground.admin() as admin, ground.editor() as editor:
         await editor.create(ground.pods(), gated_pod(name))
-        before = await admin.get(path)
-        again = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "hitl-pods"}, "data": before["data"]}
+        before = (await admin.get(path))["spec"]
         try:
-            await admin.merge_patch(path, {"data": {"ca": ""}})
-            await until_said(editor, ground, "has no ca yet")
-            await admin.merge_patch(path, {"data": {"ca": "another", "previousCA": AUTHORITY}})
+            await admin.merge_patch(path, {"spec": {"authorities": []}})
+            await until_said(editor, ground, "SidecarStandard hitl has no authorities yet")
+            await admin.merge_patch(path, {"spec": {"authorities": ["another", AUTHORITY]}})
             await until_made(editor, ground.pods(), gated_pod(a_name()))
             await until_made(editor, ground.pods(), gated_pod(a_name(), authority="another"))
-            await admin.merge_patch(path, {"data": {"images": None}})
-            await until_said(editor, ground, "ConfigMap hitl-pods of the operator has no images")
+            former = {"image": "hitl-sidecar:0", "args": before["sidecars"][0]["args"]}
+            await admin.merge_patch(path, {"spec": {"sidecars": [*before["sidecars"], former]}})
+            await until_made(editor, ground.pods(), gated_pod(a_name(), image=former["image"]))
+            await until_made(editor, ground.pods(), gated_pod(a_name()))
+            await admin.merge_patch(path, {"spec": {"sidecars": [{**former, "args": ["--other"]}]}})
+            await until_said(editor, ground, f"and this installation has {former['image']}")
+            await admin.merge_patch(path, {"spec": {"sidecars": []}})
+            await until_said(editor, ground, "SidecarStandard hitl has no sidecars")
             await admin.delete(path)
             await until_said(editor, ground, "no params found for policy binding with `Deny` parameterNotFoundAction")
             await editor.json_patch(ground.pods(name), puts("/metadata/labels/team", "shop"))
@@ -336,7 +344,32 @@ async def test_E1_without_its_settings_no_pod_is_made_and_every_one_goes_on(grou
             )
         finally:
             await admin.delete(path) if await there(admin, path) else None
-            await admin.create(path_of("v1", "configmaps", "hitl-system"), again)
+            again = shipped.sidecar_standard(
+                [(each["image"], each["args"]) for each in before["sidecars"]], [AUTHORITY]
+            )
+            await admin.create(standards, again)
+            await until_made(editor, ground.pods(), gated_pod(a_name()))
+
+
+async def test_E1_installed_anew_the_policy_goes_by_what_stands_then(ground: Ground) -> None:
+    """Its binding gone for seconds, as after `helm uninstall`: one with a ConfigMap as parameter would stay blind."""
+    pods = [each for each in shipped.pods() if each["metadata"]["name"] == "hitl-protected"]
+    standards = path_of("hitl.dev/v1alpha1", "sidecarstandards")
+    async with ground.admin() as admin, ground.editor() as editor:
+        before = (await admin.get(f"{standards}/hitl"))["spec"]
+        sidecars = [(each["image"], each["args"]) for each in before["sidecars"]]
+        try:
+            gone = ground.plane.kubectl("delete", "-f", "-", stdin="\n---\n".join(map(json.dumps, pods)))
+            assert gone.returncode == 0, gone.stderr
+            await until_made(editor, ground.pods(), plain_pod(a_name()))
+            await admin.delete(f"{standards}/hitl")
+            applied(ground.plane, *pods)
+            await until_said(editor, ground, "no params found for policy binding")
+            await admin.create(standards, shipped.sidecar_standard(sidecars, ["another"]))
+            await until_made(editor, ground.pods(), gated_pod(a_name(), authority="another"))
+            assert "HITL_HUB_CA_PEM" in await refusal(editor.create(ground.pods(), gated_pod(a_name())))
+        finally:
+            applied(ground.plane, shipped.sidecar_standard(sidecars, before["authorities"]), *pods)
             await until_made(editor, ground.pods(), gated_pod(a_name()))
 
 

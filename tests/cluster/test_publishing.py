@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,12 +13,21 @@ from hitl.errors import ApiError
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
-from hitl.kube.shipped import DEFAULT
-from hitl_operator.cluster.publishing import FIELD_MANAGER, PODS, WEBHOOK, WEBHOOKS, Publishing
+from hitl.kube.shipped import DEFAULT, STANDARD
+from hitl_operator.cluster.publishing import (
+    FIELD_MANAGER,
+    STANDARDS,
+    WEBHOOK,
+    WEBHOOKS,
+    InjectedSidecar,
+    Publishing,
+)
 
 GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{DEFAULT.namespace}")
 CONFIGURATION = path_of("admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", name=WEBHOOKS)
-PARAMETERS = path_of("v1", "configmaps", DEFAULT.namespace, PODS)
+PARAMETERS = f"{STANDARDS}/{STANDARD}"
+OWN = InjectedSidecar("hitl-sidecar:2", ("--a", "--b"))
+FORMER = InjectedSidecar("hitl-sidecar:1", ("--a",))
 OLD, NEW = Authority("old").pem, Authority("new").pem
 
 
@@ -40,7 +49,7 @@ async def publishing(as_user: Callable[..., Access], admin: KubeAPI, said: Said)
     """The leader's, with the operator's rights; nothing of the installation is there, and afterwards all of it is."""
     before = [await taken_away(admin, path) for path in (CONFIGURATION, PARAMETERS)]
     async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
-        yield Publishing(api, DEFAULT.namespace, lambda: said.admitted, clock=lambda: said.seconds, settled=30.0)
+        yield Publishing(api, lambda: said.admitted, OWN, clock=lambda: said.seconds, settled=30.0, overlap=600.0)
     for path, found in zip((CONFIGURATION, PARAMETERS), before, strict=True):
         await taken_away(admin, path)
         if found is not None:
@@ -60,7 +69,7 @@ async def taken_away(admin: KubeAPI, path: str) -> dict[str, Any] | None:
 
 
 async def installed(admin: KubeAPI) -> None:
-    """As the chart brings them: no caBundle, and parameters that are not the leader's."""
+    """As the chart brings it: without caBundle."""
     webhook = {
         "name": WEBHOOK,
         "clientConfig": {"service": {"name": "hitl-operator", "namespace": DEFAULT.namespace, "path": "/inject"}},
@@ -77,36 +86,82 @@ async def installed(admin: KubeAPI) -> None:
         "webhooks": [webhook],
     }
     await admin.apply(CONFIGURATION, body, field_manager="helm", force=True)
-    parameters = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": PODS}, "data": {"images": "hitl:1"}}
-    await admin.apply(PARAMETERS, parameters, field_manager="helm", force=True)
 
 
 async def ca_bundle(admin: KubeAPI) -> bytes:
     return base64.b64decode((await admin.get(CONFIGURATION))["webhooks"][0]["clientConfig"].get("caBundle", ""))
 
 
-async def data(admin: KubeAPI) -> dict[str, str]:
-    found: dict[str, str] = (await admin.get(PARAMETERS))["data"]
+async def standard(admin: KubeAPI) -> dict[str, Any]:
+    found: dict[str, Any] = (await admin.get(PARAMETERS))["spec"]
     return found
 
 
-async def test_what_is_not_installed_is_no_trouble_and_is_not_made(publishing: Publishing, admin: KubeAPI) -> None:
-    """Without injection and backstop there is nobody to tell."""
-    await publishing.look()
-    for path in (CONFIGURATION, PARAMETERS):
-        with pytest.raises(ApiError) as raised:
-            await admin.get(path)
-        assert raised.value.status == 404
+def a_standard(*sidecars: InjectedSidecar, authorities: Sequence[bytes] = ()) -> dict[str, Any]:
+    return {
+        "sidecars": [{"image": each.image, "args": list(each.args)} for each in sidecars],
+        "authorities": [each.decode() for each in authorities],
+    }
+
+
+async def test_a_webhook_that_is_not_installed_is_no_trouble_and_is_not_made(
+    publishing: Publishing, admin: KubeAPI
+) -> None:
+    """What the installation left out stays out; the SidecarStandard is the operator's own and is made."""
+    await publishing.look(leads=True)
+    with pytest.raises(ApiError) as raised:
+        await admin.get(CONFIGURATION)
+    assert raised.value.status == 404
+    assert await standard(admin) == a_standard(OWN, authorities=[OLD])
+
+
+async def test_who_injects_nothing_leaves_the_standard_alone(as_user: Callable[..., Access], admin: KubeAPI) -> None:
+    """An operator without --admission makes none."""
+    await taken_away(admin, PARAMETERS)
+    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
+        await Publishing(api, lambda: (OLD, OLD), None).look(leads=True)
+    with pytest.raises(ApiError):
+        await admin.get(PARAMETERS)
+
+
+async def test_E1_an_upgrade_admits_what_either_release_injects(
+    publishing: Publishing, admin: KubeAPI, as_user: Callable[..., Access], said: Said
+) -> None:
+    """E1: a new replica adds its sidecar before it leads; the former one goes ten minutes after it was seen last."""
+    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
+        former = Publishing(api, lambda: (OLD, OLD), FORMER, clock=lambda: said.seconds)
+        await former.look(leads=True)
+        await publishing.look(leads=False)
+        assert await standard(admin) == a_standard(OWN, FORMER, authorities=[OLD])
+        await former.look(leads=True)
+        assert await standard(admin) == a_standard(OWN, FORMER, authorities=[OLD])
+    await publishing.look(leads=True)
+    said.seconds = 599
+    await publishing.look(leads=True)
+    assert await standard(admin) == a_standard(OWN, FORMER, authorities=[OLD])
+    said.seconds = 601
+    await publishing.look(leads=True)
+    assert await standard(admin) == a_standard(OWN, authorities=[OLD])
+
+
+async def test_a_leader_without_a_certificate_yet_takes_no_authority_away(
+    publishing: Publishing, admin: KubeAPI, said: Said
+) -> None:
+    """What stood there stays until the leader knows what to put in its place."""
+    await publishing.look(leads=True)
+    said.admitted = b"", b""
+    await publishing.look(leads=True)
+    assert await standard(admin) == a_standard(OWN, authorities=[OLD])
 
 
 async def test_E1_only_its_fields_are_written(publishing: Publishing, admin: KubeAPI, said: Said) -> None:
-    """E1: caBundle, ca and previousCA; what the installation wrote stays the installation's, and stays as it is."""
+    """E1: caBundle alone of the webhook; what the installation wrote stays the installation's, and stays as it is."""
     await installed(admin)
     before = await admin.get(CONFIGURATION)
     said.admitted = NEW + OLD, OLD
-    await publishing.look()
+    await publishing.look(leads=True)
     assert await ca_bundle(admin) == NEW + OLD
-    assert await data(admin) == {"images": "hitl:1", "ca": (NEW + OLD).decode(), "previousCA": OLD.decode()}
+    assert await standard(admin) == a_standard(OWN, authorities=[NEW + OLD, OLD])
     after = await admin.get(CONFIGURATION)
     del after["webhooks"][0]["clientConfig"]["caBundle"]
     assert after["webhooks"] == before["webhooks"]
@@ -116,21 +171,21 @@ async def test_E1_only_its_fields_are_written(publishing: Publishing, admin: Kub
     await installed(admin)  # an upgrade
     assert await ca_bundle(admin) == NEW + OLD
     version = (await admin.get(PARAMETERS))["metadata"]["resourceVersion"]
-    await publishing.look()
+    await publishing.look(leads=True)
     assert (await admin.get(PARAMETERS))["metadata"]["resourceVersion"] == version
 
 
 async def test_E1_what_somebody_else_writes_there_is_put_back(publishing: Publishing, admin: KubeAPI) -> None:
     """E1: another CA, or none, in either of them."""
     await installed(admin)
-    await publishing.look()
+    await publishing.look(leads=True)
     foreign = base64.b64encode(NEW).decode()
     operation = {"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": foreign}
     await admin.json_patch(CONFIGURATION, [operation])
-    await admin.merge_patch(PARAMETERS, {"data": {"ca": NEW.decode(), "previousCA": None}})
-    await publishing.look()
+    await admin.merge_patch(PARAMETERS, {"spec": {"authorities": [NEW.decode()], "sidecars": []}})
+    await publishing.look(leads=True)
     assert await ca_bundle(admin) == OLD
-    assert await data(admin) == {"images": "hitl:1", "ca": OLD.decode(), "previousCA": OLD.decode()}
+    assert await standard(admin) == a_standard(OWN, authorities=[OLD])
 
 
 async def test_E1_a_webhook_that_is_not_ours_is_left_alone(publishing: Publishing, admin: KubeAPI) -> None:
@@ -139,7 +194,7 @@ async def test_E1_a_webhook_that_is_not_ours_is_left_alone(publishing: Publishin
     found = await admin.get(CONFIGURATION)
     found["webhooks"][0]["name"] = "other.example.com"
     await admin.replace(CONFIGURATION, found)
-    await publishing.look()
+    await publishing.look(leads=True)
     assert [each["name"] for each in (await admin.get(CONFIGURATION))["webhooks"]] == ["other.example.com"]
     assert await ca_bundle(admin) == b""
 
@@ -150,24 +205,24 @@ async def test_a_step_waits_until_what_was_written_has_stood_for_a_while(
     """Each write, and each change of what is to be trusted, begins that while anew."""
     await installed(admin)
     assert not publishing.is_settled
-    await publishing.look()
+    await publishing.look(leads=True)
     said.seconds = 29
     assert not publishing.is_settled
     said.seconds = 30
     assert publishing.is_settled
     said.admitted = NEW, OLD
     assert not publishing.is_settled
-    await publishing.look()
+    await publishing.look(leads=True)
     said.seconds = 59
-    await admin.merge_patch(PARAMETERS, {"data": {"ca": None}})
-    await publishing.look()
+    await admin.merge_patch(PARAMETERS, {"spec": {"authorities": []}})
+    await publishing.look(leads=True)
     said.seconds = 61
     assert not publishing.is_settled
     said.seconds = 90
     assert publishing.is_settled
 
 
-async def test_who_does_not_lead_writes_nothing(publishing: Publishing, admin: KubeAPI, said: Said) -> None:
+async def test_who_does_not_lead_writes_no_ca(publishing: Publishing, admin: KubeAPI, said: Said) -> None:
     """From the moment on at which the Lease is held it does."""
     await installed(admin)
     asked = asyncio.Event()

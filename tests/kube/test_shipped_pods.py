@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hitl.kube.shipped import Shipped, pod_settings, pods
+from hitl.kube.shipped import Shipped, pods, sidecar_standard
 from hitl_operator import manifests
-from hitl_operator.injection.installation import args
 
 NAMES = ["hitl-bindings", "hitl-connect", "hitl-kept", "hitl-marks", "hitl-protected"]
 IMAGE = "registry.example.com/hitl-sidecar:1.0"
@@ -37,34 +36,27 @@ def test_every_policy_is_bound_and_fails_closed() -> None:
 
 
 def test_another_namespace_is_put_in_everywhere() -> None:
-    """The operator's own namespace is not gated, and its ConfigMap is looked for there."""
+    """The operator's own namespace is not gated; what a sidecar may be is the same object everywhere."""
     guard = Shipped(namespace="guard")
     assert "hitl-system" not in str(pods(guard))
     binding = next(each for each in pods(guard) if "paramRef" in each["spec"])
-    wanted = {"name": "hitl-pods", "namespace": "guard", "parameterNotFoundAction": "Deny"}
-    assert binding["spec"]["paramRef"] == wanted
-    assert pod_settings([IMAGE], ["--a", "--b"], guard)["metadata"]["namespace"] == "guard"
-    assert pod_settings([IMAGE], ["--a", "--b"])["data"] == {"images": f"{IMAGE}\n", "args": "--a\n--b\n"}
+    assert binding["spec"]["paramRef"] == {"name": "hitl", "parameterNotFoundAction": "Deny"}
+    assert sidecar_standard([(IMAGE, ["--a", "--b"])], ["PEM"])["spec"] == {
+        "sidecars": [{"image": IMAGE, "args": ["--a", "--b"]}],
+        "authorities": ["PEM"],
+    }
 
 
-def test_without_a_sidecar_s_image_nothing_is_printed_that_would_refuse_every_pod(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """With one, or two during an upgrade, the policies come with the ConfigMap that they need."""
+def test_parameters_are_of_a_kind_of_our_own() -> None:
+    """An API server forgets to follow parameters of a built-in kind once their last binding was gone for a second."""
+    kinds = [each["spec"]["paramKind"] for each in pods() if "paramKind" in each["spec"]]
+    assert kinds == [{"apiVersion": "hitl.dev/v1alpha1", "kind": "SidecarStandard"}]
+
+
+def test_without_injection_nothing_is_printed_that_would_refuse_every_pod(capsys: pytest.CaptureFixture[str]) -> None:
+    """What wants a sidecar in every gated pod comes when it is asked for."""
     assert not set(NAMES) & set(named(printed(capsys), "ValidatingAdmissionPolicy"))
-    options = ("--namespace", "guard", "--sidecar-image", IMAGE, "--sidecar-image", "hitl-sidecar:0.9")
-    documents = printed(capsys, *options)
-    assert set(NAMES) <= set(named(documents, "ValidatingAdmissionPolicy"))
-    (settings,) = [each for each in documents if each["kind"] == "ConfigMap"]
-    assert settings["data"]["images"].split() == [IMAGE, "hitl-sidecar:0.9"]
-    assert settings["data"]["args"].splitlines() == list(args(namespace="guard"))
+    asked = printed(capsys, "--namespace", "guard", "--injection")
+    assert set(NAMES) <= set(named(asked, "ValidatingAdmissionPolicy"))
     alone = printed(capsys, "--only", "pods")
     assert {each["kind"] for each in alone} == {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
-
-
-def test_an_image_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """It would be compared with every pod's."""
-    with pytest.raises(SystemExit) as ended:
-        manifests.main(["--sidecar-image", "two words"])
-    assert ended.value.code == 2
-    assert "is no image" in capsys.readouterr().err

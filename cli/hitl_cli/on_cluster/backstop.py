@@ -1,11 +1,12 @@
 """Whether what keeps gated pods gated is there and as shipped, and knows what a sidecar of ours looks like (E1)."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from hitl.errors import ApiError
 from hitl.kube import comparison, shipped
 from hitl.kube.api import KubeAPI
+from hitl.kube.manifests import API_VERSION
 from hitl.kube.paths import path_of
 from hitl_cli.on_cluster.checks import compared
 from hitl_cli.on_cluster.findings import Finding, Health
@@ -13,12 +14,9 @@ from hitl_cli.on_cluster.findings import Finding, Health
 _CHECK: Final = "pods"
 _NOT_THERE: Final = 404
 _NOT_ALLOWED: Final = 403
-# What each key of the ConfigMap is for, and how it comes there.
-_KEYS: Final = {
-    "images": "which images are the sidecar's: install again with --sidecar-image IMAGE",
-    "args": "how the sidecar is started: install again with --sidecar-image IMAGE",
-    "ca": "whom sidecars trust: the operator's leader writes it, see its log",
-}
+# What each list of the SidecarStandard is for.
+_LISTS: Final = {"sidecars": "what replicas inject", "authorities": "whom sidecars trust"}
+_WRITER: Final = "the operator writes it when it is started with --admission and --sidecar-image, see its log"
 
 
 async def backstop(api: KubeAPI, installation: shipped.Shipped) -> list[Finding]:
@@ -27,19 +25,23 @@ async def backstop(api: KubeAPI, installation: shipped.Shipped) -> list[Finding]
     differences = await compared(api, guards)
     if differences is None:
         return [Finding(_CHECK, Health.UNKNOWN, "you may not read validatingadmissionpolicies; an administrator may")]
-    settings = await _settings(api, installation.namespace)
-    if settings == {} and len(differences.missing) == len(guards):
+    standard = await _standard(api)
+    if standard == {} and len(differences.missing) == len(guards):
         text = "nothing here sees to it that pods of gated namespaces have a sidecar, and keep it"
-        step = f"python -m hitl_operator.manifests --sidecar-image IMAGE | {shipped.APPLY}"
+        step = f"python -m hitl_operator.manifests --injection | {shipped.APPLY}"
         return [Finding(_CHECK, Health.NOTE, text, (f"with injection: {step}",))]
     step = f"put it back: {shipped.apply_command('pods')}"
     problems = [Finding(_CHECK, Health.PROBLEM, each, (step,)) for each in differences.words]
-    if settings is not None:
-        name = f"ConfigMap {installation.namespace}/{shipped.POD_SETTINGS}"
+    if standard is not None:
         problems += [
-            Finding(_CHECK, Health.PROBLEM, f"{name} has no {key}, so no gated pod can be made", (f"it says {why}",))
-            for key, why in _KEYS.items()
-            if not settings.get(key, "").strip()
+            Finding(
+                _CHECK,
+                Health.PROBLEM,
+                f"SidecarStandard {shipped.STANDARD} has no {key}, so no gated pod can be made",
+                (f"it says {why}; {_WRITER}",),
+            )
+            for key, why in _LISTS.items()
+            if not standard.get(key)
         ]
     if problems:
         return problems
@@ -47,14 +49,14 @@ async def backstop(api: KubeAPI, installation: shipped.Shipped) -> list[Finding]
     return [Finding(_CHECK, Health.OK, f"{policies} policies keep gated pods gated, as this release ships them")]
 
 
-async def _settings(api: KubeAPI, namespace: str) -> Mapping[str, str] | None:
+async def _standard(api: KubeAPI) -> Mapping[str, Any] | None:
     """What the policies go by; empty where it is not there, None where the caller may not read it."""
     try:
-        found = await api.get(path_of("v1", "configmaps", namespace, shipped.POD_SETTINGS))
+        found = await api.get(path_of(API_VERSION, "sidecarstandards", name=shipped.STANDARD))
     except ApiError as error:
         if error.status == _NOT_THERE:
             return {}
         if error.status == _NOT_ALLOWED:
             return None
         raise
-    return dict(found.get("data") or {})
+    return dict(found.get("spec") or {})

@@ -67,8 +67,8 @@ class Shipped:
 
 DEFAULT: Final = Shipped()
 
-POD_SETTINGS: Final = "hitl-pods"
-"""Name of the ConfigMap in the operator's namespace by which `pods` know what a sidecar of ours looks like."""
+STANDARD: Final = "hitl"
+"""Name of the SidecarStandard by which `pods` know what a sidecar of ours looks like."""
 
 # libyaml's reads our files in a tenth of the time; it is not in every build of PyYAML.
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -100,31 +100,29 @@ def admission(shipped: Shipped = DEFAULT) -> tuple[dict[str, Any], ...]:
 
 
 def pods(shipped: Shipped = DEFAULT) -> tuple[dict[str, Any], ...]:
-    """The policies that keep gated pods gated (SECURITY E1), with their bindings; they need `pod_settings` beside them.
+    """The policies that keep gated pods gated (SECURITY E1), with their bindings; they need a
+    SidecarStandard, which the operator makes.
 
     No vote rests on them, so they are no part of `admission`.
     """
     return _fitted("pods", shipped)
 
 
-def pod_settings(images: Sequence[str], args: Sequence[str], shipped: Shipped = DEFAULT) -> dict[str, Any]:
-    """The ConfigMap that says which sidecars are ours; the leader adds the certificates that it gives them to trust.
+def sidecar_standard(sidecars: Sequence[tuple[str, Sequence[str]]], authorities: Sequence[str]) -> dict[str, Any]:
+    """What the sidecar of a new pod may be; the operator writes it.
 
     Args:
-        images: of the sidecar: the present one, and those of pods that are still to be made from older templates.
-        args: its whole command line.
-        shipped: the installation.
+        sidecars: image and whole command line of each that replicas inject.
+        authorities: values of the environment variable that tells it whom to trust, certificates in PEM.
     """
-    lists = {"images": images, "args": args}
     return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": POD_SETTINGS,
-            "namespace": shipped.namespace,
-            "labels": {"app.kubernetes.io/part-of": "hitl"},
+        "apiVersion": "hitl.dev/v1alpha1",
+        "kind": "SidecarStandard",
+        "metadata": {"name": STANDARD, "labels": {"app.kubernetes.io/part-of": "hitl"}},
+        "spec": {
+            "sidecars": [{"image": image, "args": list(args)} for image, args in sidecars],
+            "authorities": list(authorities),
         },
-        "data": {key: "".join(f"{each}\n" for each in lines) for key, lines in lists.items()},
     }
 
 

@@ -17,8 +17,9 @@ from prometheus_client import CollectorRegistry, Counter
 from hitl.errors import InvalidInput, Unavailable
 from hitl.kube.marks import OPT_OUT
 from hitl_operator.cluster.namespaces import NamespaceCache
+from hitl_operator.cluster.publishing import InjectedSidecar
 from hitl_operator.cluster.tls import Certification
-from hitl_operator.injection.installation import Installation
+from hitl_operator.injection.installation import Installation, args
 from hitl_operator.injection.patching import Injected, OptedOut, Refused, inject
 from hitl_operator.injection.review import Asked, answer, read_review, refusal
 from hitl_operator.logs import Log
@@ -45,6 +46,12 @@ class Webhook:
     host: str
     port: int
     installation: Installation
+
+    @property
+    def injected(self) -> InjectedSidecar:
+        """What the API server is told of it."""
+        here = self.installation
+        return InjectedSidecar(here.image, args(namespace=here.namespace, service=here.service))
 
 
 class Admission:

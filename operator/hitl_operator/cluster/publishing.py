@@ -1,59 +1,79 @@
-"""The leader tells the API server what to trust: caBundle of the webhook, and the CAs that gated pods may carry (E1).
+"""What the API server is told: whom the webhook is trusted by, and what the sidecar of a new pod may be (E1).
 
-Both are written by server-side apply, and only these fields: whatever else stands there is the installation's. What is
-not there is not installed, and that is no trouble. What somebody else wrote there is put back.
+`caBundle` of the webhook is written by the leader, by server-side apply, and nothing else of it: the rest is the
+installation's. Where there is no webhook it is not installed, and that is no trouble. The SidecarStandard is all ours:
+every replica adds the sidecar that it injects, so that during an upgrade what either release injects is admitted; the
+leader says whom sidecars may trust, and takes out what no replica has injected for a while.
 """
 
 import asyncio
 import base64
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from hitl.errors import ApiError, HitlError
 from hitl.kube.api import KubeAPI
+from hitl.kube.manifests import API_VERSION
 from hitl.kube.paths import path_of
+from hitl.kube.shipped import STANDARD, sidecar_standard
 from hitl_operator.cluster.trouble import Trouble
 from hitl_operator.logs import Log
 
 WEBHOOKS: Final = "hitl-injection"
 WEBHOOK: Final = "inject.hitl.dev"
-PODS: Final = "hitl-pods"
 FIELD_MANAGER: Final = "hitl-certificates"
+STANDARDS: Final = path_of(API_VERSION, "sidecarstandards")
 
 _API: Final = "admissionregistration.k8s.io/v1"
 _LOOK_EVERY: Final = 2.0  # seconds
 _SETTLED: Final = 30.0  # seconds after which every API server has heard of what was written, by its own caches
+_OVERLAP: Final = 600.0  # seconds for which the sidecar of a former release stays admitted; a rollout takes minutes
+_MOST: Final = 16  # sidecars, as the CRD has it
 
 _log = Log(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class InjectedSidecar:
+    """The sidecar that this replica puts into pods."""
+
+    image: str
+    args: tuple[str, ...]
+
+
 class Publishing:
-    """Writes while this replica leads.
+    """Writes what is this replica's to write.
 
     Args:
         api: as the operator.
-        namespace: the operator's.
         admitted: what pods made now may have been injected with, see `tls.Certification`.
+        injected: None where this replica injects nothing; then it leaves the SidecarStandard alone.
         clock: monotonic seconds.
         settled: seconds.
+        overlap: seconds.
     """
 
     def __init__(
         self,
         api: KubeAPI,
-        namespace: str,
         admitted: Callable[[], tuple[bytes, bytes]],
+        injected: InjectedSidecar | None,
         *,
         clock: Callable[[], float] = time.monotonic,
         settled: float = _SETTLED,
+        overlap: float = _OVERLAP,
     ) -> None:
-        self.trouble = Trouble(api, "ca-not-published", meaning="the API server goes by the one before")
+        self.trouble = Trouble(api, "not-published", meaning="the API server goes by what stood there before")
         self._api = api
-        self._namespace = namespace
         self._admitted = admitted
+        self._injected = injected
         self._clock = clock
         self._settled = settled
+        self._overlap = overlap
+        self._foreign: dict[str, float] = {}  # sidecars of others, and since when this leader has seen them
         self._stood: tuple[tuple[bytes, bytes], float] | None = None
 
     @property
@@ -67,21 +87,27 @@ class Publishing:
     async def run(self, leads: Callable[[], bool]) -> None:
         """Write until cancelled."""
         while True:
-            if not leads():
+            try:
+                await self.look(leads=leads())
+                self.trouble.over()
+            except HitlError as error:
                 self._stood = None
-            elif self._admitted()[0]:
-                try:
-                    await self.look()
-                    self.trouble.over()
-                except HitlError as error:
-                    self._stood = None
-                    self.trouble.tell(error)
+                self.trouble.tell(error)
             await asyncio.sleep(_LOOK_EVERY)
 
-    async def look(self) -> None:
+    async def look(self, *, leads: bool) -> None:
         """Write what differs. ApiError, StoreUnavailable: it could not be done, or nobody knows."""
         admitted = self._admitted()
-        wrote = [await self._webhook(admitted[0]), await self._pods(*admitted)]
+        if not leads:
+            self._stood = None
+            self._foreign.clear()
+        if not leads or not admitted[0]:
+            if self._injected is not None:
+                await self._standard(self._injected, None)
+            return
+        wrote = [await self._webhook(admitted[0])]
+        if self._injected is not None:
+            wrote.append(await self._standard(self._injected, admitted))
         if any(wrote) or self._stood is None or self._stood[0] != admitted:
             self._stood = admitted, self._clock()
 
@@ -96,14 +122,39 @@ class Publishing:
         await self._apply(path, found, _API, "MutatingWebhookConfiguration", {"webhooks": [webhook]})
         return True
 
-    async def _pods(self, bundle: bytes, before: bytes) -> bool:
-        wanted = {"ca": bundle.decode(), "previousCA": before.decode()}
-        path = path_of("v1", "configmaps", self._namespace, PODS)
-        found = await self._found(path)
-        if found is None or {key: (found.get("data") or {}).get(key) for key in wanted} == wanted:
+    async def _standard(self, injected: InjectedSidecar, admitted: Sequence[bytes] | None) -> bool:
+        """Bring it up to date; `admitted`: None where that is for the leader to say."""
+        found = await self._found(f"{STANDARDS}/{STANDARD}")
+        stands: Mapping[str, Any] = (found or {}).get("spec") or {}
+        sidecars = [(each["image"], tuple(each["args"])) for each in stands.get("sidecars") or ()]
+        authorities = list(stands.get("authorities") or ())
+        own = injected.image, injected.args
+        if admitted is not None:
+            sidecars = [each for each in sidecars if each == own or self._is_recent(each)]
+            authorities = list(dict.fromkeys(each.decode() for each in admitted if each))
+        if own not in sidecars:
+            sidecars = [own, *sidecars][:_MOST]
+        wanted = sidecar_standard(sidecars, authorities)
+        if wanted["spec"] == stands:
             return False
-        await self._apply(path, found, "v1", "ConfigMap", {"data": wanted})
+        try:
+            if found is None:
+                await self._api.create(STANDARDS, wanted)
+            else:
+                wanted["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+                await self._api.replace(f"{STANDARDS}/{STANDARD}", wanted)
+        except ApiError as error:
+            # Another replica wrote at the same moment: the next look finds out. A 404 to a create: there is no CRD.
+            if error.status != 409 and (error.status != 404 or found is None):
+                raise
+            return True
+        _log.info("sidecars-published", images=",".join(image for image, _ in sidecars), authorities=len(authorities))
         return True
+
+    def _is_recent(self, sidecar: tuple[str, tuple[str, ...]]) -> bool:
+        """Whether a replica of another release may inject it still, or have pods on their way that it was put into."""
+        now = self._clock()
+        return now - self._foreign.setdefault(json.dumps(sidecar), now) < self._overlap
 
     async def _found(self, path: str) -> dict[str, Any] | None:
         try:

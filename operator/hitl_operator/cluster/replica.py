@@ -135,7 +135,9 @@ class Replica:
         self.certification: Certification = place.certificate or OwnCertificates(
             vital, namespace, names_of(place.service, namespace), clock=_now, lease=LEASE
         )
-        self._publishing = Publishing(vital, namespace, lambda: self.certification.admitted)
+        self._publishing = Publishing(
+            vital, lambda: self.certification.admitted, place.webhook.injected if place.webhook is not None else None
+        )
         self._admission: Admission | None = None
         if place.webhook is not None:
             self._admission = Admission(place.webhook, self._namespaces, self.certification, registry)

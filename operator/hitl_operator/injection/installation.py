@@ -49,7 +49,7 @@ class Installation:
 
 
 def args(*, namespace: str = DEFAULT.namespace, service: str = SERVICE) -> tuple[str, ...]:
-    """The sidecar's whole command line; ConfigMap hitl-pods lists the same, and no other is admitted (SECURITY E1).
+    """The sidecar's whole command line; the SidecarStandard has the same, and no other is admitted (SECURITY E1).
 
     Args:
         namespace: of the operator.
