@@ -39,6 +39,7 @@ def values_of(on: Cluster) -> dict[str, Any]:
         "people": [
             {"role": "reviewer", "groups": ["support"], "namespaces": [SHOP]},
             {"role": "senior-reviewer", "groups": ["on-call"], "namespaces": [SHOP]},
+            {"role": "on-call", "groups": ["on-call"], "namespaces": [SHOP]},
         ],
     }
 
@@ -59,12 +60,17 @@ def installed(bare: Cluster) -> Cluster:
     """The same with the chart, its operator ready, and the namespace whose reviewers it binds."""
     labels = {"hitl.dev/injection": "enabled", "pod-security.kubernetes.io/enforce": "restricted"}
     bare.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP, "labels": labels}})
-    done = bare.helm(
-        "install", "hitl", str(CHART), "-n", NAMESPACE, "--create-namespace", "--wait", "--timeout=4m",
-        values=values_of(bare),
-    )  # fmt: skip
-    assert done.code == 0, f"{done.err}\n{logs(bare, [NAMESPACE])}"
+    install(bare)
     return bare
+
+
+def install(on: Cluster) -> None:
+    """As a platform engineer does it; returns when the operator is ready."""
+    done = on.helm(
+        "install", "hitl", str(CHART), "-n", NAMESPACE, "--create-namespace", "--wait", "--timeout=4m",
+        values=values_of(on),
+    )  # fmt: skip
+    assert done.code == 0, f"{done.err}\n{logs(on, [NAMESPACE])}"
 
 
 @pytest.fixture(scope="session")

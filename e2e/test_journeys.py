@@ -1,15 +1,15 @@
 """From `helm install` to a released call, with everybody who has a part in it, on real pods.
 
-In the order of the file: the last journey takes the installation away.
+In the order of the file: the last journeys take the installation away, and bring it back.
 """
 
 import json
 import time
 from typing import Any
 
-from e2e.agents import CALL, PYTHON, Agent, container_of
+from e2e.agents import CALL, PYTHON, Agent, agent_in, container_of
 from e2e.cluster import CHART, NAMESPACE, Cluster, until
-from e2e.conftest import SHOP, values_of
+from e2e.conftest import SHOP, install, values_of
 
 
 def waiting(on: Cluster, tool: str) -> str:
@@ -37,7 +37,7 @@ def test_an_installation_is_whole(installed: Cluster) -> None:
     assert done.code == 0, done.err
     assert "[!]" not in done.out, done.out  # nothing that /readyz remarks beside being ready
     doctor = installed.kubectl("hitl", "doctor")
-    assert (doctor.code, "No problem found." in doctor.out) == (0, True), doctor.out
+    assert (doctor.code, "No problem found." in doctor.err) == (0, True), doctor.out
 
 
 def test_the_first_verdict_comes_with_the_pod(agent: Agent) -> None:
@@ -130,6 +130,20 @@ def test_E1_nobody_gets_into_the_sidecar(shop: Cluster, agent: Agent) -> None:
     assert seen.split() == ["['gate.sock']", "False"]
 
 
+def test_I9_the_stop_button_stops_a_workload_and_what_it_waits_for(shop: Cluster, agent: Agent) -> None:
+    """I9: on-call freezes a workload: its held call ends as cancelled, any other is refused, until it is thawed."""
+    olga = shop.person("olga", "on-call")
+    held = agent.held("stripe/create_refund", amount=7, charge="ch_frozen")
+    waiting(shop, "create_refund")
+    said = shop.done("hitl", "freeze", "deploy/support", "-n", SHOP, "--reason", "INC-88", "--yes", who=olga)
+    print(said)
+    assert held.result()["outcome"] == "CANCELLED"
+    refused = agent.call("crm/get_customer", id="C-1")
+    assert (refused["outcome"], refused["reason"]) == ("DENIED", "FROZEN")
+    shop.done("hitl", "thaw", "deploy/support", "-n", SHOP, who=olga)
+    until(lambda: agent.call("crm/get_customer", id="C-1")["outcome"] == "ALLOWED", "it is thawed")
+
+
 def test_an_upgrade_keeps_a_held_call(shop: Cluster, agent: Agent) -> None:
     """Every replica is replaced while a call waits; the call waits on, and is released by whoever is there then."""
     ana = shop.person("ana", "support")
@@ -157,10 +171,19 @@ def test_uninstalled_the_cluster_goes_on(shop: Cluster, agent: Agent) -> None:
         "metadata": {"name": "after", "namespace": SHOP},
         "spec": {"containers": [container_of(shop)]},
     }
-    shop.apply(pod)
+    # An API server goes by an admission policy for a moment after it was deleted.
+    until(lambda: shop.kubectl("apply", "-f", "-", text=json.dumps(pod)).code == 0, "pods are made again")
     shop.done("wait", "--for=condition=Ready", "pod/after", "-n", SHOP, "--timeout=240s")
     assert "initContainers" not in shop.read("pod", "after", "-n", SHOP)["spec"]
     assert shop.read("approvalrequests", "-n", SHOP)["items"]
+
+
+def test_E1_installed_again_new_pods_are_gated_again(shop: Cluster) -> None:
+    """E1: what an API server remembers of the first installation keeps nobody from making gated pods."""
+    install(shop)
+    again = agent_in(shop, SHOP, "again")
+    assert again.call("crm/get_customer", id="C-1")["outcome"] in {"ALLOWED", "PENDING"}
+    assert "after" in shop.kubectl("hitl", "unprotected", "-n", SHOP).out
 
 
 def operators(on: Cluster) -> list[dict[str, Any]]:
