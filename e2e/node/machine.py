@@ -46,6 +46,8 @@ def prepare() -> None:
         raise NoNode(
             "a node is made of Debian's packages, and this is no Debian; give KUBECONFIG of a throw-away cluster"
         )
+    if any(Path("/sys/fs/cgroup").glob("**/kubepods*")):
+        raise NoNode("this machine is a node of a cluster already, and two would undo each other; use another one")
     if missing := [package for package in PACKAGES if not _has(package)]:
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         call(["apt-get", "-q", "update"], environment=quiet)

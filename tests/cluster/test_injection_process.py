@@ -114,3 +114,22 @@ def test_what_it_cannot_inject_with_is_named(
     assert done.returncode == code, done.stderr
     assert words.replace("TAKEN", port) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_E1_a_backstop_that_is_weakened_is_reported_and_voids_no_vote(
+    installation: Installation, control_plane: ControlPlane
+) -> None:
+    """E1: where pods are injected, what keeps them gated is among the guards that are watched; votes go on counting."""
+    operator = installation.operator("a")
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    await operator.start("--admission", address, "--sidecar-image", IMAGE, "--ca", str(installation.ca))
+    await operator.ready()
+
+    async def shown(guard: str, value: str) -> bool:
+        wanted = f'hitl_guard_as_shipped{{guard="{guard}"}} {value}'
+        return wanted in (await operator.get("/metrics"))[1].splitlines()
+
+    # Nobody has installed it here; the policies that votes rest on stand.
+    await until(lambda: shown("ValidatingAdmissionPolicy/hitl-protected", "0.0"))
+    await until(lambda: shown("ValidatingAdmissionPolicy/hitl-decisions", "1.0"))
+    assert "enforcement:" not in (await operator.get("/readyz"))[1]

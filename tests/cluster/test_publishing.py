@@ -127,21 +127,29 @@ async def test_who_injects_nothing_leaves_the_standard_alone(as_user: Callable[.
 async def test_E1_an_upgrade_admits_what_either_release_injects(
     publishing: Publishing, admin: KubeAPI, as_user: Callable[..., Access], said: Said
 ) -> None:
-    """E1: a new replica adds its sidecar before it leads; the former one goes ten minutes after it was seen last."""
+    """E1: a new replica adds its sidecar before it leads, whoever leads; however long the upgrade takes, both stay.
+
+    The former one goes ten minutes after its last replica has said that it injects it.
+    """
+    both = a_standard(OWN, FORMER, authorities=[OLD])
     async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
         former = Publishing(api, lambda: (OLD, OLD), FORMER, clock=lambda: said.seconds)
         await former.look(leads=True)
         await publishing.look(leads=False)
-        assert await standard(admin) == a_standard(OWN, FORMER, authorities=[OLD])
-        await former.look(leads=True)
-        assert await standard(admin) == a_standard(OWN, FORMER, authorities=[OLD])
-    await publishing.look(leads=True)
-    said.seconds = 599
-    await publishing.look(leads=True)
-    assert await standard(admin) == a_standard(OWN, FORMER, authorities=[OLD])
-    said.seconds = 601
+        assert await standard(admin) == both
+        for second in range(30, 3600, 30):
+            said.seconds = second
+            await former.look(leads=second < 1800)
+            await publishing.look(leads=second >= 1800)
+            assert await standard(admin) == both
+    for second in range(3600, 4200, 30):
+        said.seconds = second
+        await publishing.look(leads=True)
+    said.seconds = 3570 + 240 + 600 + 30
     await publishing.look(leads=True)
     assert await standard(admin) == a_standard(OWN, authorities=[OLD])
+    marks = (await admin.get(PARAMETERS))["metadata"]["annotations"]
+    assert len(marks) == 1
 
 
 async def test_a_leader_without_a_certificate_yet_takes_no_authority_away(

@@ -21,7 +21,7 @@ from hitl.errors import ApiError, Conflict, HitlError, StoreUnavailable, Unavail
 from hitl.kube.api import KubeAPI
 from hitl.kube.comparison import KINDS, collection, guards
 from hitl.kube.reflector import Reflector
-from hitl.kube.shipped import DEFAULT, Shipped, admission, crds
+from hitl.kube.shipped import DEFAULT, Shipped, admission, crds, pods
 from hitl_operator.cluster import rewind
 from hitl_operator.cluster.defects import note_defect
 from hitl_operator.cluster.enforcement_metrics import EnforcementMetrics
@@ -92,6 +92,7 @@ class Enforcement:
     Args:
         api: as the operator.
         shipped: what differs in this installation.
+        gates_pods: what keeps gated pods gated is installed, too; no vote rests on it, but its loss is reported alike.
         metrics: where gaps are counted.
         hub_metrics: where defects are.
         announce: tells people when it is lost and regained.
@@ -104,6 +105,7 @@ class Enforcement:
         api: KubeAPI,
         shipped: Shipped = DEFAULT,
         *,
+        gates_pods: bool = False,
         metrics: EnforcementMetrics | None = None,
         hub_metrics: HubMetrics | None = None,
         announce: Announce = lambda _reason, _words: None,
@@ -112,7 +114,8 @@ class Enforcement:
     ) -> None:
         self._api = api
         self._namespace = shipped.namespace
-        self._guards = Guards(api, guards(admission(shipped), crds()))
+        policies = (*admission(shipped), *(pods(shipped) if gates_pods else ()))
+        self._guards = Guards(api, guards(policies, crds()))
         self._probe = Probe(api, shipped.namespace, shipped.operator, clock=clock)
         self._shared = SharedRecord(api, shipped.namespace)
         self._metrics = EnforcementMetrics() if metrics is None else metrics

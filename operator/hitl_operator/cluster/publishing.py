@@ -2,13 +2,16 @@
 
 `caBundle` of the webhook is written by the leader, by server-side apply, and nothing else of it: the rest is the
 installation's. Where there is no webhook it is not installed, and that is no trouble. The SidecarStandard is all ours:
-every replica adds the sidecar that it injects, so that during an upgrade what either release injects is admitted; the
-leader says whom sidecars may trust, and takes out what no replica has injected for a while.
+every replica adds the sidecar that it injects, so that during an upgrade what either release injects is admitted, and
+marks it every few minutes as still injected; the leader says whom sidecars may trust, and takes out what nobody has
+marked for a while.
 """
 
 import asyncio
 import base64
+import hashlib
 import json
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +33,14 @@ STANDARDS: Final = path_of(API_VERSION, "sidecarstandards")
 _API: Final = "admissionregistration.k8s.io/v1"
 _LOOK_EVERY: Final = 2.0  # seconds
 _SETTLED: Final = 30.0  # seconds after which every API server has heard of what was written, by its own caches
-_OVERLAP: Final = 600.0  # seconds for which the sidecar of a former release stays admitted; a rollout takes minutes
+_MARK_EVERY: Final = 240.0  # seconds after which a replica says again that it injects its sidecar
+_OVERLAP: Final = 600.0  # seconds for which a sidecar that nobody marks stays admitted; pods on their way take seconds
 _MOST: Final = 16  # sidecars, as the CRD has it
 
 _log = Log(__name__)
+
+_Sidecar = tuple[str, tuple[str, ...]]
+"""Image and arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,9 @@ class Publishing:
         self._clock = clock
         self._settled = settled
         self._overlap = overlap
-        self._foreign: dict[str, float] = {}  # sidecars of others, and since when this leader has seen them
+        self._marked = float("-inf")
+        # Sidecars of others, by their annotation: its value, and since when this leader has seen that.
+        self._foreign: dict[str, tuple[str, float]] = {}
         self._stood: tuple[tuple[bytes, bytes], float] | None = None
 
     @property
@@ -126,17 +135,24 @@ class Publishing:
         """Bring it up to date; `admitted`: None where that is for the leader to say."""
         found = await self._found(f"{STANDARDS}/{STANDARD}")
         stands: Mapping[str, Any] = (found or {}).get("spec") or {}
+        marks: dict[str, str] = (found or {}).get("metadata", {}).get("annotations") or {}
+        before = dict(marks)
         sidecars = [(each["image"], tuple(each["args"])) for each in stands.get("sidecars") or ()]
         authorities = list(stands.get("authorities") or ())
         own = injected.image, injected.args
         if admitted is not None:
-            sidecars = [each for each in sidecars if each == own or self._is_recent(each)]
+            gone = {each for each in sidecars if each != own and not self._is_recent(each, marks)}
+            sidecars = [each for each in sidecars if each not in gone]
+            marks = {key: value for key, value in marks.items() if key not in set(map(_mark, gone))}
             authorities = list(dict.fromkeys(each.decode() for each in admitted if each))
         if own not in sidecars:
             sidecars = [own, *sidecars][:_MOST]
+        if (now := self._clock()) - self._marked >= _MARK_EVERY:
+            marks[_mark(own)] = secrets.token_hex(4)  # any other value than before says that somebody is there
         wanted = sidecar_standard(sidecars, authorities)
-        if wanted["spec"] == stands:
+        if wanted["spec"] == stands and marks == before:
             return False
+        wanted["metadata"]["annotations"] = marks
         try:
             if found is None:
                 await self._api.create(STANDARDS, wanted)
@@ -148,13 +164,19 @@ class Publishing:
             if error.status != 409 and (error.status != 404 or found is None):
                 raise
             return True
+        self._marked = now if marks.get(_mark(own)) != before.get(_mark(own)) else self._marked
+        if wanted["spec"] == stands:
+            return False
         _log.info("sidecars-published", images=",".join(image for image, _ in sidecars), authorities=len(authorities))
         return True
 
-    def _is_recent(self, sidecar: tuple[str, tuple[str, ...]]) -> bool:
-        """Whether a replica of another release may inject it still, or have pods on their way that it was put into."""
-        now = self._clock()
-        return now - self._foreign.setdefault(json.dumps(sidecar), now) < self._overlap
+    def _is_recent(self, sidecar: _Sidecar, marks: Mapping[str, str]) -> bool:
+        """Whether a replica of another release injects it still, or has pods on their way that it was put into."""
+        key, now = _mark(sidecar), self._clock()
+        value = marks.get(key, "")
+        if key not in self._foreign or self._foreign[key][0] != value:
+            self._foreign[key] = value, now
+        return now - self._foreign[key][1] < self._overlap
 
     async def _found(self, path: str) -> dict[str, Any] | None:
         try:
@@ -175,3 +197,8 @@ class Publishing:
                 raise
             return  # it went, or was changed at the same moment; the next look finds out
         _log.info("ca-published", kind=kind, name=metadata["name"])
+
+
+def _mark(sidecar: _Sidecar) -> str:
+    """The annotation by which replicas say that they inject it."""
+    return f"hitl.dev/sidecar-{hashlib.sha256(json.dumps(sidecar).encode()).hexdigest()[:16]}"

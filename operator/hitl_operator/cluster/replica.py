@@ -115,6 +115,7 @@ class Replica:
         self._enforcement = Enforcement(
             vital,
             place.shipped,
+            gates_pods=place.webhook is not None,
             metrics=EnforcementMetrics(registry),
             hub_metrics=self.metrics,
             announce=self._events.enforcement,
