@@ -25,7 +25,7 @@ demo-cluster: $(READY) ## the same on a real API server: two replicas, pods with
 	$(BIN)/python -m control_plane.demo
 
 # The programs of others come first and alone, so that who builds them for minutes sees it, and a failure says why.
-test: $(READY) ## unit, tables, properties, life cycle, integration, the chart, and a real API server (built once, about eight minutes)
+test: $(READY) ## unit, tables, properties, life cycle, integration, the chart, and a real API server (what they need is built once, about ten minutes)
 	$(BIN)/python -m control_plane.provide
 	$(BIN)/python -m charts.tools
 	$(BIN)/python -m pytest -n auto --dist loadgroup

@@ -77,6 +77,7 @@ def install(on: Cluster) -> None:
 def shop(installed: Cluster) -> Cluster:
     """The same with a policy in that namespace, and somebody who may edit there."""
     installed.apply(POLICY)
+    installed.done("wait", "--for=condition=Accepted", "agentpolicy/support", "-n", SHOP, "--timeout=120s")
     installed.done("create", "rolebinding", "eve-edits", "--clusterrole=edit", "--user=eve", "-n", SHOP)
     return installed
 
@@ -92,6 +93,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """A failed journey shows what pods, Events and logs have to say."""
     outcome: Any = yield
     report = outcome.get_result()
-    on = getattr(item, "funcargs", {}).get("shop") or getattr(item, "funcargs", {}).get("installed")
+    given: dict[str, Any] = getattr(item, "funcargs", {})
+    on = next((given[name] for name in ("shop", "installed", "bare") if name in given), None)
     if report.failed and isinstance(on, Cluster):
         report.sections.append(("the cluster", logs(on, [NAMESPACE, SHOP])))

@@ -182,7 +182,9 @@ def test_E1_installed_again_new_pods_are_gated_again(shop: Cluster) -> None:
     """E1: what an API server remembers of the first installation keeps nobody from making gated pods."""
     install(shop)
     again = agent_in(shop, SHOP, "again")
-    assert again.call("crm/get_customer", id="C-1")["outcome"] in {"ALLOWED", "PENDING"}
+    assert again.call("crm/get_customer", id="C-1")["outcome"] == "ALLOWED"  # by the built-in policy: it reads
+    (pod,) = shop.read("pods", "-n", SHOP, "-l", "app=again")["items"]
+    assert [each["name"] for each in pod["spec"]["initContainers"]] == ["hitl-sidecar"]
     assert "after" in shop.kubectl("hitl", "unprotected", "-n", SHOP).out
 
 

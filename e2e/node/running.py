@@ -42,15 +42,10 @@ class Node:
     plane: ControlPlane
     folder: Path
     _runtime: runtime.Runtime
-    _processes: Processes
 
     def take(self, archive: Path) -> None:
         """Take in the images of an archive, for pods with ``imagePullPolicy: IfNotPresent``."""
         self._runtime.take(archive)
-
-    def kill(self, program: str) -> None:
-        """End kubelet, containerd, kube-proxy, kube-scheduler or coredns as a crash would."""
-        self._processes.kill(program)
 
 
 @contextmanager
@@ -84,7 +79,7 @@ def running(folder: Path, *, network: Network | None = None) -> Iterator[Node]:
         starting = _Starting(folder, network, plane, found, processes)
         stack.callback(starting.clean_up)
         starting.start()
-        yield Node(plane, folder, starting.runtime, processes)
+        yield Node(plane, folder, starting.runtime)
 
 
 class _Starting:
@@ -127,13 +122,13 @@ class _Starting:
             self.runtime.clear()
         self._processes.stop("containerd")
         runtime.end_shims(self._folder)
-        machine.call([str(self._found["kube-proxy"]), "--cleanup"])
         runtime.unmount(self._folder)
         for left in Path("/var/log/containers").glob("*"):
             if left.is_symlink() and str(left.readlink()).startswith(f"{self._folder}/"):
                 left.unlink()
         for groups in (Path("/sys/fs/cgroup/kubepods"), *Path("/sys/fs/cgroup").glob("*/kubepods")):
             _remove_groups(groups)
+        machine.call([str(self._found["kube-proxy"]), "--cleanup"])
 
     def _start_runtime(self) -> None:
         folder = self._folder
@@ -272,10 +267,16 @@ class _Starting:
 
 def _remove_groups(folder: Path) -> None:
     """The cgroups of pods that are gone; each must be empty before the one above it can go."""
-    for group in sorted((each for each in folder.rglob("*") if each.is_dir()), reverse=True):
-        group.rmdir()
-    if folder.is_dir():
-        folder.rmdir()
+    until = time.monotonic() + _DEADLINE
+    while folder.is_dir():
+        try:
+            for group in sorted((each for each in folder.rglob("*") if each.is_dir()), reverse=True):
+                group.rmdir()
+            folder.rmdir()
+        except OSError as error:  # the kernel is still taking leave of what ran in it
+            if time.monotonic() > until:
+                raise NoNode(f"{error.filename}: cannot be taken away ({error.strerror})") from error
+            time.sleep(_STEP)
 
 
 def _dns_objects(network: Network, port: int) -> list[dict[str, Any]]:

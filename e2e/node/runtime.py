@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -103,7 +104,8 @@ def end_shims(folder: Path) -> None:
             time.sleep(0.1)
             left = _shims(folder)
     for pid in _shims(folder):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended between our look and this
+            os.kill(pid, signal.SIGKILL)
 
 
 def unmount(folder: Path) -> None:
