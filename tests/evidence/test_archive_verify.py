@@ -258,6 +258,7 @@ def test_H2_any_single_bit_that_changes_is_found(honest: Path, data: st.DataObje
         (b'"seq":4', b'"seq":true'),
         (b'"seq":4', b'"seq":99999999999999999999999'),
         (b'"time":"2026-05-01T12:00:00Z"', b'"time":"2026-05-01T12:00:00"'),
+        (b'"time":"2026-05-01T12:00:00Z"', b'"time":"9999-12-31T23:59:59-14:00"'),
         (b'"decision":"Allow"', b'"revision":["x"]'),
         (b'"decision":"Allow"', b'"human_decision":[1]'),
         (b'"kind":"verdict"', b'"kind":"\xff"'),

@@ -164,6 +164,18 @@ def test_a_table_counts_and_names_who(reported: Path) -> None:
     assert "1 by people whom no archived request names" in done.words
 
 
+async def test_a_time_is_shown_in_utc_whatever_zone_the_record_gives(tmp_path: Path) -> None:
+    """A record that was written with another offset is shown at the moment it means."""
+    archive, log = an_archive(tmp_path / "archive"), Log()
+    lines = log.of("e1", (RecordKind.DECISION, {"decision": "Denied", "reviewer": "ana"}))
+    lines[-1] = lines[-1].replace(b"2026-05-01T12:00:00Z", b"2026-05-01T14:30:00+05:30")
+    await shipped(archive, lines)
+    await archive.close()
+    done = Done("audit", "report", tmp_path / "archive")
+    assert "2026-05-01T09:00:00Z" in done.words
+    assert "14:30:00" not in done.words
+
+
 def test_H2_a_report_of_a_broken_archive_says_so(reported: Path) -> None:
     """H2: exit code 1 and the next command, whatever the report shows."""
     (request,) = reported.glob("archive/requests/*/*.json")

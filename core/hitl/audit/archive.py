@@ -116,7 +116,7 @@ def _pod(records: Records, vouched: Vouched, pod: str) -> tuple[list[ChainProble
 def _is_on_its_way(vouched: Vouched, pod: str, epoch: str, sequence: int) -> bool:
     at = vouched.said.get((pod, epoch, sequence))
     is_stored = vouched.stored.get((pod, epoch), 0) >= sequence
-    return at is not None and not is_stored and vouched.last is not None and at >= vouched.last - _ON_ITS_WAY
+    return at is not None and not is_stored and vouched.last is not None and vouched.last - at <= _ON_ITS_WAY
 
 
 def _gone_before(vouched: Vouched, pod: str, epoch: Epoch) -> Head | None:

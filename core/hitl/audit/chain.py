@@ -7,7 +7,7 @@ its sequence counts from 1, and its first record, kind `start`, carries the head
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
@@ -64,6 +64,7 @@ class AuditRecord:
     """A record as read. Strings from agents are redacted and escaped as reviewers saw them.
 
     Attributes:
+        time: in UTC, whatever zone the line gives; any in the calendar, for a sidecar may write what it likes.
         agent_id: ``namespace/workload/pod``.
         user: on whose behalf the agent says it acts; empty if it did not say.
         arguments: redacted; None where the record is about no call.
@@ -116,7 +117,7 @@ class AuditRecord:
             _check_texts(known)
             return cls(
                 sequence=_count(fields.pop("seq")),
-                time=_moment(fields.pop("time")),
+                time=moment_of(fields.pop("time")),
                 kind=RecordKind(fields.pop("kind")),
                 human_decision=HumanDecision(**human) if human is not None else None,
                 details=fields,
@@ -138,11 +139,15 @@ def _check_texts(fields: Mapping[str, Any]) -> None:
         raise ValueError(f"{', '.join(wrong)} wants a text")
 
 
-def _moment(value: Any) -> datetime:
+def moment_of(value: str) -> datetime:
+    """The time of a line, in UTC. ValueError: it is none, has no zone, or no calendar has it in UTC."""
     found = datetime.fromisoformat(value)
     if found.tzinfo is None:
         raise ValueError(f"time {value!r} wants a zone")
-    return found
+    try:
+        return found.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"time {value!r} is outside the years 1 to 9999 in UTC") from error
 
 
 def _count(value: Any) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from hitl.audit.chain import NO_HASH
+from hitl.audit.chain import NO_HASH, moment_of
 from hitl.errors import InvalidInput
 
 Sign = Callable[[bytes], str]
@@ -136,7 +136,7 @@ def parse_checkpoint(line: bytes) -> Checkpoint:
             run=str(found["run"]),
             sequence=int(found["seq"]),
             prev=str(found["prev"]),
-            time=datetime.fromisoformat(found["time"]),
+            time=moment_of(found["time"]),
             key=str(found["key"]),
             heads=tuple(ChainHead(**each) for each in found["heads"]),
             files=tuple(KeptFile(**each) for each in found["files"]),

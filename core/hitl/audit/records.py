@@ -155,9 +155,10 @@ def ordered(epochs: dict[str, Epoch]) -> list[Epoch]:
     found: list[Epoch] = []
     seen: set[str] = set()
     waiting.reverse()
+    rest = iter(epochs.values())  # one for all circles: a sidecar may make up as many as it has lines
     while waiting or len(found) < len(epochs):
         # What is left names itself in a circle, which no honest sidecar can.
-        epoch = waiting.pop() if waiting else next(each for each in epochs.values() if each.name not in seen)
+        epoch = waiting.pop() if waiting else next(each for each in rest if each.name not in seen)
         if epoch.name not in seen:
             seen.add(epoch.name)
             found.append(epoch)

@@ -17,7 +17,10 @@ from hitl.audit.records import read_records
 from hitl.audit.runs import read_checkpoints
 
 _CLOCKS: Final = timedelta(minutes=2)
-"""By which a sidecar's clock may be behind the API server's."""
+"""By which a sidecar's clock may be behind the API server's.
+
+Compared with a difference: a sidecar may write any time, and a sum could leave the calendar.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ def _answering(known: list[_Ended], at: datetime, agent: str) -> list[_Ended]:
     """The versions of the request that a record is about: of this agent's workload, made before it, the newest such
     request, for a name may come again after clean-up. Whatever a sidecar writes, another workload's is never its own.
     """
-    own = [each for each in known if agent.startswith(f"{each.workload}/") and each.created <= at + _CLOCKS]
+    own = [each for each in known if agent.startswith(f"{each.workload}/") and each.created - at <= _CLOCKS]
     newest = max(own, key=lambda each: each.created, default=None)
     return [each for each in own if newest is not None and each.uid == newest.uid]
 
