@@ -42,6 +42,10 @@ class Buckets(Generic[K]):
         self._keep(key, left - amount)
         return True
 
+    def give_back(self, key: K, amount: float) -> None:
+        """What was taken was not used after all; a bucket that is full stays full."""
+        self._keep(key, min(self._burst, self._now(key) + amount))
+
     def owe(self, key: K, amount: float = 1.0) -> float:
         """Take so much whether or not there is; the seconds until that is made up for, 0 where there was enough.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from hitl.audit import Chain, Head, RecordKind
 from hitl.audit.archive import ArchiveReport, verify_archive
+from hitl.audit.checkpoint import Checkpoint, parse_checkpoint
 from hitl.audit.signing import AuditKey, PublicKeys
 from hitl.policy.calls import Agent
 from hitl.v1 import hub_pb2
@@ -55,6 +56,12 @@ def _grow(chain: Chain, kind: RecordKind, **fields: Any) -> bytes:
     line = chain.peek(kind, NOON, fields)
     chain.accept(line)
     return line
+
+
+def checkpoints(folder: Path) -> list[Checkpoint]:
+    """All of them, in the order of their files."""
+    files = sorted(folder.glob("checkpoints/*/*.jsonl"))
+    return [parse_checkpoint(line) for file in files for line in file.read_bytes().splitlines()]
 
 
 def an_archive(folder: Path, run: str = "hub-1", **changes: Any) -> Archive:

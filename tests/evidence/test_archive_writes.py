@@ -8,8 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from evidence.archives import KEY, NOON, Log, an_archive, said, shipped, who
-from hitl.audit.checkpoint import Checkpoint, parse_checkpoint
+from evidence.archives import KEY, NOON, Log, an_archive, checkpoints, said, shipped, who
 from hitl.audit.layout import key_file
 from hitl.audit.signing import PublicKeys
 from hitl.errors import InvalidInput, Refused, Unavailable
@@ -17,11 +16,6 @@ from hitl.v1 import hub_pb2
 from hitl_operator.archive.archive import EndedRequest
 from hitl_operator.archive.segments import LARGEST, piece_of
 from hitl_operator.archive.shipping import Shipping
-
-
-def checkpoints(folder: Path) -> list[Checkpoint]:
-    files = sorted(folder.glob("checkpoints/*/*.jsonl"))
-    return [parse_checkpoint(line) for file in files for line in file.read_bytes().splitlines()]
 
 
 def stored(folder: Path) -> list[bytes]:

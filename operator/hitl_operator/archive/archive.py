@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ _IDLE: Final = 600.0  # seconds after which a checkpoint is signed though nothin
 _EXPIRY: Final = 6 * 3600.0  # seconds between two looks for what is too old
 _AGAIN: Final = 1.0  # seconds after a refusal of the disk in which it is not tried again
 _MOST_POLICIES: Final = 500  # texts that wait for the disk; each may have a megabyte
+_MOST_KNOWN_POLICIES: Final = (
+    2000  # digests of texts that stand there; one that is forgotten is compared on the disk again
+)
 _HANGS: Final = 30.0  # seconds; a disk that writes does so within milliseconds
 _AT_ONCE: Final = 8 << 20  # bytes that are written together
 
@@ -100,7 +104,7 @@ class Archive:
         self._pending = Pending()
         self._waiting: list[tuple[Piece, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
-        self._policies: dict[str, asyncio.Task[None] | None] = {}
+        self._policies: OrderedDict[str, asyncio.Task[None] | None] = OrderedDict()
         self._unwritten_policies: dict[str, bytes] = {}
         self._refused_at = -_AGAIN
         self._stuck: asyncio.Future[Any] | None = None
@@ -184,11 +188,13 @@ class Archive:
             if len(self._unwritten_policies) >= _MOST_POLICIES:
                 lost = next(iter(self._unwritten_policies))
                 del self._unwritten_policies[lost]
+                self._policies.pop(lost, None)  # it is archived after all if it is served again
                 _log.error(
                     "policy-text-not-archived", sha256=lost, meaning="the archive cannot be written for too long"
                 )
             self._unwritten_policies[digest] = document
             self._policies[digest] = asyncio.create_task(self._keep_policy(digest, document))
+        self._policies.move_to_end(digest)
         if (task := self._policies[digest]) is not None:
             await asyncio.shield(task)
 
@@ -205,6 +211,13 @@ class Archive:
             pass  # `tick` tries again
         finally:
             self._policies[digest] = None
+            self._forget_policies()
+
+    def _forget_policies(self) -> None:
+        """Every update of a policy makes a text of its own: those that were asked for longest ago."""
+        done = [digest for digest, task in self._policies.items() if task is None]
+        for digest in done[: max(0, len(self._policies) - _MOST_KNOWN_POLICIES)]:
+            del self._policies[digest]
 
     async def _flush(self) -> None:
         try:

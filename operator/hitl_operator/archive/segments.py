@@ -8,9 +8,9 @@ from hitl.audit.chain import AuditRecord, hash_of
 from hitl.audit.checkpoint import ChainHead
 from hitl.errors import InvalidInput
 from hitl.wire.identity import Identity
+from hitl_operator.archive.epochs import LONGEST_EPOCH
 
 LARGEST: Final = 1 << 20  # bytes of one request; a sidecar sends a quarter of that, or one record that is longer
-_LONGEST_EPOCH: Final = 128  # characters; ours have sixteen, and each goes into a checkpoint
 _POD = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 
 
@@ -46,7 +46,7 @@ def piece_of(identity: Identity, lines: bytes) -> Piece:
         record = AuditRecord.parse(each[-1])
     except InvalidInput:
         return Piece(text, None)
-    if len(record.epoch) > _LONGEST_EPOCH:
+    if len(record.epoch) > LONGEST_EPOCH:
         return Piece(text, None)
     whose = f"{agent.namespace}/{agent.workload}/{agent.pod_name}"
     head = ChainHead(agent.pod_uid, record.epoch, record.sequence, hash_of(each[-1]), stored=True, whose=whose)
