@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import rfc8785
 
@@ -27,6 +27,7 @@ from hitl_operator.freezing import Frozen, reaching
 
 _MOST_LABELS = 8192  # combinations of labels that are remembered; a hub serves 5 000 sidecars
 _MOST_DOCUMENTS = 1024  # documents that are remembered across generations
+_MOST_BYTES: Final = 64 << 20  # of those documents together; the policies of one namespace may have megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,8 @@ class ConfigSource(Protocol):
 class ConfigBook:
     """A `ConfigSource` into which whole generations are published."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        """`most_bytes`: of documents that are remembered across generations."""
         self.generation: Generation | None = None
         self.frozen: tuple[Frozen, ...] = ()
         self.measure_age: Callable[[], float] = _just_read
@@ -157,6 +159,8 @@ class ConfigBook:
         self._by_labels: OrderedDict[tuple[object, ...], ServedConfig] = OrderedDict()
         self._concerning: OrderedDict[tuple[object, ...], tuple[Entry, ...]] = OrderedDict()
         self._documents: OrderedDict[tuple[object, ...], tuple[tuple[Entry, ...], ServedConfig]] = OrderedDict()
+        self._bytes = 0  # of `_documents`
+        self._most_bytes = most_bytes
         self._news = asyncio.Event()
 
     @property
@@ -246,7 +250,11 @@ class ConfigBook:
             return known[1]
         served = serve(generation, identity, key_id, compiler, frozen=self.frozen)
         self._documents[place] = entries, served
-        _forget(self._documents, _MOST_DOCUMENTS)
+        self._bytes += len(served.document)
+        # What is made for the pods of now stays in `_by_labels`, too; this forgets what is asked for the least.
+        while len(self._documents) > _MOST_DOCUMENTS or self._bytes > self._most_bytes:
+            _, (_, forgotten) = self._documents.popitem(last=False)
+            self._bytes -= len(forgotten.document)
         return served
 
 

@@ -137,3 +137,28 @@ def test_what_does_not_go_together_is_not_served() -> None:
     base = an_entry("base", kind="ClusterAgentPolicy", namespace="", forbid=["Monitor"])
     with pytest.raises(InvalidPolicy, match="Monitor is forbidden by ClusterAgentPolicy base"):
         serve(Generation((base, an_entry("shadow", mode="Monitor")), Settings()), a_pod("a"), "key")
+
+
+def test_B5_heavy_documents_are_remembered_for_less_long() -> None:
+    """B5: by their bytes together, too; the one asked for least goes first, and what is served now stays as it is."""
+    kept, other = an_entry("kept", app="a"), an_entry("other", app="b")
+    generation = Generation((kept, other), Settings())
+    room = len(serve(generation, a_pod("a"), "key").document) + 10
+    book = ConfigBook(most_bytes=room)
+    book.publish(generation)
+    before = [book.config_for(a_pod(app), "key") for app in "ab"]
+    assert [book.config_for(a_pod(app), "key") for app in "ab"] == before
+    book.publish(generation)
+    again = book.config_for(a_pod("b"), "key"), book.config_for(a_pod("a"), "key")
+    assert again[0] is before[1]
+    assert again[1] == before[0]
+    assert again[1] is not before[0]
+
+
+def test_B5_a_document_heavier_than_all_that_is_remembered_is_served() -> None:
+    """B5: the bound is one of memory, not of what may be served."""
+    book = ConfigBook(most_bytes=1)
+    book.publish(Generation((an_entry("kept"),), Settings()))
+    served = book.config_for(a_pod("a"), "key")
+    assert served is not None
+    assert b"delete_*" in served.document

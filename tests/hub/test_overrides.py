@@ -10,7 +10,7 @@ from hitl.kube.policy_conditions import Accepted
 from hitl.policy.config import MOST_FREEZES, compile_config, config_document
 from hitl.policy.settings import Settings
 from hitl_operator.cluster.acceptance import Acceptance
-from hitl_operator.cluster.overrides import Judged, judge
+from hitl_operator.cluster.overrides import Judged, Overrides
 from hitl_operator.cluster.policy_resources import resource_of
 from hitl_operator.freezing import reaching
 from hitl_operator.sources import Generation
@@ -32,7 +32,7 @@ def judged(spec: Any = None, *, namespace: str = "shop", now: datetime = NOON, *
         "spec": SPEC if spec is None else spec,
         **more,
     }
-    (found,) = judge([resource_of("PolicyOverride", manifest)], now, operator_namespace="hitl-system").values()
+    (found,) = Overrides("hitl-system").judge([resource_of("PolicyOverride", manifest)], now).values()
     return found
 
 
@@ -54,6 +54,16 @@ def test_it_is_over_at_its_time_and_not_before() -> None:
     assert before.message == "Refuses pay/* of the pods that it selects in namespace shop until 2026-05-01 12:01 UTC"
     assert (after.frozen, after.reason) == (None, Accepted.VALID)
     assert after.message == "It ended at 2026-05-01 12:01 UTC, and stops nothing any more"
+
+
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:00Z"])
+def test_I2_the_last_minute_of_all_times_is_as_good_as_any(until: str) -> None:
+    """I2: nobody presses a button that ends every replica's decisions."""
+    found = judged({**SPEC, "until": until, "tools": ["pay/*"]})
+    assert found.reason is Accepted.VALID
+    assert found.message == "Refuses pay/* of every gated pod in namespace shop until 9999-12-31 23:59 UTC"
+    assert found.frozen is not None
+    assert judged({**SPEC, "until": "0001-01-01T00:00:00Z"}).message.startswith("It ended at 0001-01-01 00:00 UTC")
 
 
 @pytest.mark.parametrize(
@@ -87,13 +97,35 @@ def test_B5_a_crowd_of_them_stops_everything_and_costs_no_more_than_one() -> Non
         replace(judged({**SPEC, "tools": ["pay/*"]}).resource, name=f"f{number:04}", uid=f"u-{number}")
         for number in range(MOST_FREEZES + 50)
     ]
-    found = judge(resources, NOON, operator_namespace="hitl-system")
+    found = Overrides("hitl-system").judge(resources, NOON)
     excessive = [each for each in found.values() if each.reason is Accepted.EXCESSIVE]
     assert len(excessive) == 50
     assert len({id(each.frozen) for each in excessive}) == 1
     frozen = Acceptance(Generation((), Settings()), {}).with_overrides(found).frozen
     assert len(frozen) == MOST_FREEZES + 1
     assert [freeze.tools for freeze in reaching(frozen, "shop", ({},))] == [()]
+
+
+class _Odd(dict[str, Any]):
+    """A spec that we stumble over."""
+
+    def __iter__(self) -> Any:
+        raise ZeroDivisionError
+
+    keys = values = items = __iter__
+
+
+def test_I2_a_defect_of_ours_stops_one_namespace_and_keeps_no_other_from_being_judged() -> None:
+    """I2: whatever cannot be told of one is as if it were unreadable."""
+    odd = replace(judged().resource, spec=_Odd(SPEC))
+    fine = replace(judged({**SPEC, "tools": ["pay/*"]}, namespace="bank").resource, uid="u-2")
+    stumbled, read = Overrides("hitl-system").judge([odd, fine], NOON).values()
+    if stumbled.resource.namespace == "bank":
+        stumbled, read = read, stumbled
+    assert (stumbled.reason, read.reason) == (Accepted.INVALID, Accepted.VALID)
+    assert "ZeroDivisionError" in stumbled.message
+    assert stumbled.frozen is not None
+    assert (stumbled.frozen.namespace, stumbled.frozen.freeze.tools) == ("shop", ())
 
 
 def test_a_key_beside_spec_counts_as_unreadable() -> None:

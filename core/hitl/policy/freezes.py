@@ -5,12 +5,15 @@ clock, so an agent whose hub is away stays frozen for longer and never for short
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from hitl.policy.globs import Glob
 
 FREEZE: Final = "Freeze"
+
+_MINUTE: Final = timedelta(minutes=1)
+_LAST_MINUTE: Final = datetime.max.replace(tzinfo=UTC, second=0, microsecond=0)  # there is none to round it up to
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,11 @@ def frozen_advice(freeze: Freeze) -> str:
 
 
 def clock(moment: datetime) -> str:
-    """A time for people, whole minutes rounded up: nobody is sent back too early."""
-    seconds = moment.timestamp()
-    return f"{datetime.fromtimestamp(-(-seconds // 60) * 60, UTC):%Y-%m-%d %H:%M} UTC"
+    """A time for people, whole minutes rounded up: nobody is sent back too early.
+
+    moment: aware, UTC; any that there is, up to the last second of the year 9999.
+    """
+    whole = moment.replace(second=0, microsecond=0)
+    if whole < min(moment, _LAST_MINUTE):
+        whole += _MINUTE
+    return f"{whole.replace(tzinfo=None).isoformat(' ', 'minutes')} UTC"

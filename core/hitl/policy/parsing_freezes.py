@@ -15,6 +15,7 @@ from hitl.policy.weights import check_weight
 KIND: Final = "PolicyOverride"
 _LONGEST_REASON: Final = 500  # characters; as the CRD has it
 _LONGEST_USER: Final = 512
+_LONGEST_TIME: Final = 64
 _TYPES: Final = {FREEZE: FREEZE}
 
 
@@ -39,6 +40,12 @@ def parse_freeze(metadata: Mapping[str, Any], spec: Any) -> tuple[Freeze, PodSel
     return freeze, selector
 
 
+def end_of(spec: Any) -> datetime | None:
+    """When a freeze that is written like this is over, as far as a cheap look can tell; None: it does not say so."""
+    text = spec.get("until") if isinstance(spec, Mapping) else None
+    return _time_of(text) if isinstance(text, str) and len(text) <= _LONGEST_TIME else None
+
+
 def read_freeze(reader: Reader, metadata: Mapping[str, Any]) -> Freeze:
     """What a spec and an entry of a config document have in common; what is wrong is noted."""
     reader.require("type", "by", "reason")
@@ -56,14 +63,18 @@ def read_freeze(reader: Reader, metadata: Mapping[str, Any]) -> Freeze:
 
 
 def _read_time(reader: Reader, key: str) -> datetime | None:
-    text = reader.text(key, limit=64)
+    text = reader.text(key, limit=_LONGEST_TIME)
     if not text:
         return None
+    found = _time_of(text)
+    if found is None:
+        reader.problem(key, f"{text!r} is no time; write one such as 2026-05-01T14:30:00Z, or leave it out")
+    return found
+
+
+def _time_of(text: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
-        if found.tzinfo is not None:
-            return found.astimezone(UTC)
+        return found.astimezone(UTC) if found.tzinfo is not None else None
     except (ValueError, OverflowError):
-        pass
-    reader.problem(key, f"{text!r} is no time; write one such as 2026-05-01T14:30:00Z, or leave it out")
-    return None
+        return None

@@ -15,7 +15,7 @@ from hitl.policy.settings import Settings
 from hitl.policy.verdicts import SecondFactor
 from hitl_operator.cluster.acceptance import Acceptance, accept
 from hitl_operator.cluster.crowding import beyond, in_turns
-from hitl_operator.cluster.overrides import judge
+from hitl_operator.cluster.overrides import Overrides
 from hitl_operator.cluster.policy_resources import OVERRIDE, Key, Resource
 from hitl_operator.cluster.readings import LastGood, Readings
 
@@ -31,7 +31,7 @@ class Decider:
         every namespace.
         """
         self._factors = factors
-        self._operator_namespace = operator_namespace
+        self._overrides = Overrides(operator_namespace)
         self._readings = Readings()
         self._decided: Mapping[Key, Resource] = {}
         self._served: dict[str, int] = {}
@@ -61,7 +61,7 @@ class Decider:
         self, written: Collection[Resource], good: Mapping[str, LastGood], settings: Settings, now: datetime
     ) -> Acceptance:
         # Nothing that waits to be read keeps a freeze waiting: these are few words each.
-        overrides = judge(written, now, operator_namespace=self._operator_namespace)
+        overrides = self._overrides.judge(written, now)
         written = _without_overrides(written)
         unread = {each.key for each in self._read(written, good)}
         self.is_behind = bool(unread)

@@ -119,8 +119,8 @@ class PolicySource:
         self._trouble = Trouble(self._api, "policies-unreadable", meaning=meaning)
         while True:
             try:
-                await self.written.begin()
-                kept = await self._specs.read_all({each.uid: each for each in self.written.resources.values()})
+                await self._see_everything()
+                await self._decide_now()
             except HitlError as error:
                 self._trouble.tell(error)
             except Exception:  # noqa: BLE001 - nothing is in force that was not seen whole; it may be mended meanwhile
@@ -129,6 +129,10 @@ class PolicySource:
                 break
             await asyncio.sleep(_TRY_AGAIN)
         self._trouble.over()
+
+    async def _see_everything(self) -> None:
+        await self.written.begin()
+        kept = await self._specs.read_all({each.uid: each for each in self.written.resources.values()})
         self._decider = Decider(self._factors, self._specs.namespace)
         self.unkept.clear()
         self._good = {uid: stored.good for uid, stored in kept.items()}
@@ -138,7 +142,6 @@ class PolicySource:
         self._book.measure_age = lambda: self.age
         self._metrics.config_age.set_function(lambda: self.age)
         await self._decider.read_all(tuple(self.written.resources.values()), dict(self._good))
-        await self._decide_now()
 
     def _changed(self) -> None:
         self._undecided.heard()

@@ -13,7 +13,7 @@ from hitl.policy.calls import Agent
 from hitl.policy.config import MOST_FREEZES, compile_config, config_document, revision_of
 from hitl.policy.envelope import parse_call
 from hitl.policy.evaluation import evaluate
-from hitl.policy.freezes import Freeze, clock, frozen_words
+from hitl.policy.freezes import Freeze, clock, frozen_advice, frozen_words
 from hitl.policy.globs import Glob
 from hitl.policy.ledger import Ledger
 from hitl.policy.parsing_freezes import parse_freeze
@@ -103,6 +103,33 @@ def test_what_must_stand_there_is_asked_for(missing: str) -> None:
     """Nothing that a freeze needs is guessed."""
     with pytest.raises(InvalidPolicy, match=missing):
         parse_freeze(METADATA, {key: value for key, value in SPEC.items() if key != missing})
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("9999-12-31T23:58:01Z", "9999-12-31 23:59 UTC"),
+        ("9999-12-31T23:59:00Z", "9999-12-31 23:59 UTC"),
+        ("9999-12-31T23:59:59Z", "9999-12-31 23:59 UTC"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31 23:59 UTC"),
+        ("0001-01-01T00:00:00.000001Z", "0001-01-01 00:01 UTC"),
+    ],
+)
+def test_I2_every_time_that_is_read_can_be_told(end: str, told: str) -> None:
+    """I2: also in the last minute there is, which cannot be rounded up; sidecars and people get it as it stands."""
+    freeze, _ = parse_freeze(METADATA, {**SPEC, "until": end})
+    assert freeze.until is not None
+    assert clock(freeze.until) == told
+    assert told in frozen_words(freeze)
+    assert told in frozen_advice(freeze)
+
+
+def test_I2_the_last_second_there_is_reaches_sidecars() -> None:
+    """I2: a config with it compiles to the same freeze; one a second later by another offset is no time."""
+    freeze, _ = parse_freeze(METADATA, {**SPEC, "until": "9999-12-31T23:59:59Z"})
+    assert compile_config(a_document(freeze, a_freeze(name="endless"))).freezes[-1] == freeze
+    with pytest.raises(InvalidPolicy, match="until"):
+        parse_freeze(METADATA, {**SPEC, "until": "9999-12-31T23:59:59-00:01"})
 
 
 def test_nobody_is_sent_back_too_early() -> None:
