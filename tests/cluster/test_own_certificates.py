@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cluster.voting import PATIENCE
 from hitl.errors import ApiError
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
@@ -60,7 +61,7 @@ async def test_the_operator_s_own_rights_suffice(admin: KubeAPI, as_user: Callab
     """Make, read and renew, as the account that the shipped roles are for."""
     with suppress(ApiError):  # there is none, unless another test left it
         await admin.delete(place(DEFAULT.namespace))
-    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
+    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS), deadline=PATIENCE) as api:
         each = replica(api, DEFAULT.namespace)
         while each.held is None:  # for a while it leaves it to a leader of another test, where one left its Lease
             await each.look(leads=False, published=False)
@@ -122,6 +123,8 @@ async def shown(port: int, roots: bytes) -> dict[str, Any]:
     _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=NAMES[0])
     found: dict[str, Any] = writer.get_extra_info("peercert")
     writer.close()
+    with suppress(OSError):  # a warning of another test otherwise
+        await writer.wait_closed()
     return found
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from cluster.gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
 from cluster.operators import Installation, Operator, SidecarProcess
+from cluster.voting import PATIENCE
 from control_plane.running import ControlPlane
 from hitl.approvals.requests import State
 from hitl.errors import ApiError
@@ -50,11 +51,12 @@ async def installation(
     """A gated namespace, whose policy ana approves for; the operator has no certificates yet, and no replica."""
     let_nodes_make_tokens(control_plane)
     await forgotten(admin)
-    async with KubeAPI.open(node_access(as_user)) as node:
+    async with KubeAPI.open(node_access(as_user), deadline=PATIENCE) as node:
         pods = Pods(control_plane, namespace, admin, node)
         await pods.account()
         installation = Installation(pods, tmp_path)
         installation.pair = ()
+        await installation.people()
         yield installation
         await installation.close()
     await forgotten(admin)
@@ -105,6 +107,8 @@ async def shown(operator: Operator, roots: bytes) -> dict[str, Any]:
         _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=NAMES[0])
     found: dict[str, Any] = writer.get_extra_info("peercert")
     writer.close()
+    with suppress(OSError):  # a warning of another test otherwise
+        await writer.wait_closed()
     return found
 
 
@@ -137,7 +141,6 @@ async def test_B1_two_replicas_that_start_at_the_same_moment_serve_under_one_aut
     await asyncio.gather(one.ready(), two.ready())
     held = await stored(admin)
     installation.ca = held.injected.decode()
-    await installation.people()
     for operator in (one, two):
         await serves(operator, held)
         page = (await operator.get("/metrics"))[1]
@@ -154,7 +157,6 @@ async def test_B1_F3_the_authority_rolls_over_while_calls_are_held(installation:
     """
     old = await made_at(admin, datetime.now(UTC) - AUTHORITY_LIFETIME + NEXT_AT - DAY)
     one, two = await installation.replicas("a", "b")
-    await installation.people()
     installation.ca = old.injected.decode()
     holding, away = await installation.sidecar(one, two), await installation.sidecar(two, one)
     held_call = asyncio.create_task(holding.insist("held", seconds=800))
@@ -247,7 +249,7 @@ async def test_B1_a_secret_deleted_or_spoilt_under_running_replicas_locks_nobody
 
 
 async def test_without_an_authority_no_replica_serves_by_a_key_that_it_was_not_given(
-    installation: Installation, control_plane: ControlPlane, admin: KubeAPI
+    installation: Installation, admin: KubeAPI
 ) -> None:
     """Half of the options is a wrong call, not a reason to make certificates."""
     operator = await installation.operator("a").start("--tls-cert", str(installation.folder / "hub-ca.crt"))
