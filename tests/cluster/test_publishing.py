@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.gated_pods import EVER, until
+from cluster.voting import PATIENCE
 from control_plane.certificates import Authority
 from hitl.errors import ApiError
 from hitl.kube.access import Access
@@ -48,7 +49,7 @@ def said() -> Said:
 async def publishing(as_user: Callable[..., Access], admin: KubeAPI, said: Said) -> AsyncIterator[Publishing]:
     """The leader's, with the operator's rights; nothing of the installation is there, and afterwards all of it is."""
     before = [await taken_away(admin, path) for path in (CONFIGURATION, PARAMETERS)]
-    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
+    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS), deadline=PATIENCE) as api:
         yield Publishing(api, lambda: said.admitted, OWN, clock=lambda: said.seconds, settled=30.0, overlap=600.0)
     for path, found in zip((CONFIGURATION, PARAMETERS), before, strict=True):
         await taken_away(admin, path)
@@ -118,7 +119,7 @@ async def test_a_webhook_that_is_not_installed_is_no_trouble_and_is_not_made(
 async def test_who_injects_nothing_leaves_the_standard_alone(as_user: Callable[..., Access], admin: KubeAPI) -> None:
     """An operator without --admission makes none."""
     await taken_away(admin, PARAMETERS)
-    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
+    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS), deadline=PATIENCE) as api:
         await Publishing(api, lambda: (OLD, OLD), None).look(leads=True)
     with pytest.raises(ApiError):
         await admin.get(PARAMETERS)
@@ -132,7 +133,7 @@ async def test_E1_an_upgrade_admits_what_either_release_injects(
     The former one goes ten minutes after its last replica has said that it injects it.
     """
     both = a_standard(OWN, FORMER, authorities=[OLD])
-    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
+    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS), deadline=PATIENCE) as api:
         former = Publishing(api, lambda: (OLD, OLD), FORMER, clock=lambda: said.seconds)
         await former.look(leads=True)
         await publishing.look(leads=False)
@@ -262,7 +263,7 @@ async def test_E1_the_operator_has_rights_over_its_own_webhook_alone(
 ) -> None:
     """E1: it makes, deletes and replaces none, and touches no other one, validating ones included."""
     await installed(admin)
-    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS)) as api:
+    async with KubeAPI.open(as_user(DEFAULT.operator, GROUPS), deadline=PATIENCE) as api:
         kinds = ["validatingwebhookconfigurations", *(["mutatingwebhookconfigurations"] if name == "other" else [])]
         for plural in kinds:
             path = path_of("admissionregistration.k8s.io/v1", plural, name=name)

@@ -6,6 +6,7 @@ import pytest
 
 from cluster.authoring import access_of, binding, until_allowed
 from cluster.freezing import a_freeze, thaw
+from cluster.voting import PATIENCE
 from cluster_fixtures import a_namespace
 from control_plane.installing import applied
 from control_plane.running import ControlPlane
@@ -66,8 +67,8 @@ async def test_A7_who_may_freeze_may_not_thaw_without_relax(control_plane: Contr
     """A7: not one, nor all of them at once; who has relax may."""
     name = f"f{next(_NUMBERS)}"
     async with (
-        KubeAPI.open(access_of(control_plane, FREEZER)) as freezer,
-        KubeAPI.open(access_of(control_plane, ON_CALL)) as on_call,
+        KubeAPI.open(access_of(control_plane, FREEZER), deadline=PATIENCE) as freezer,
+        KubeAPI.open(access_of(control_plane, ON_CALL), deadline=PATIENCE) as on_call,
     ):
         await freezer.create(paths(shop), a_freeze(shop, name, by=FREEZER))
         said = await refused(freezer.delete(paths(shop, name)))
@@ -82,7 +83,7 @@ async def test_A7_who_may_freeze_may_not_thaw_without_relax(control_plane: Contr
 async def test_A7_a_freeze_is_changed_by_nobody(control_plane: ControlPlane, shop: str) -> None:
     """A7: shortened, narrowed, reworded or emptied it would stop less, or another than he said would have said it."""
     name = f"f{next(_NUMBERS)}"
-    async with KubeAPI.open(access_of(control_plane, FREEZER)) as freezer:
+    async with KubeAPI.open(access_of(control_plane, FREEZER), deadline=PATIENCE) as freezer:
         await freezer.create(paths(shop), a_freeze(shop, name, by=FREEZER))
     for change in (
         '{"spec":{"until":"2026-01-01T00:00:00Z"}}',
@@ -100,7 +101,7 @@ async def test_A7_a_freeze_is_changed_by_nobody(control_plane: ControlPlane, sho
 
 async def test_I3_nobody_freezes_in_anothers_name(control_plane: ControlPlane, shop: str) -> None:
     """I3: agents and people are told who pressed it, so the API server compares the name with the caller."""
-    async with KubeAPI.open(access_of(control_plane, FREEZER)) as freezer:
+    async with KubeAPI.open(access_of(control_plane, FREEZER), deadline=PATIENCE) as freezer:
         said = await refused(freezer.create(paths(shop), a_freeze(shop, "forged", by="ana")))
     assert f"is ana, and you are {FREEZER}" in said
 
@@ -125,7 +126,7 @@ async def test_C5_what_is_misspelled_is_refused_by_name(
     control_plane: ControlPlane, shop: str, spec: dict[str, object], says: str
 ) -> None:
     """C5: nothing of a freeze is pruned in silence: it would stop more or less than was meant."""
-    async with KubeAPI.open(access_of(control_plane, FREEZER)) as freezer:
+    async with KubeAPI.open(access_of(control_plane, FREEZER), deadline=PATIENCE) as freezer:
         body = a_freeze(shop, f"f{next(_NUMBERS)}", by=FREEZER)
         body["spec"] |= spec
         assert says in await refused(freezer.create(paths(shop), body))
@@ -141,7 +142,9 @@ async def test_A7_an_owner_that_is_collected_does_not_thaw(full_control_plane: C
     owned["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}]
     applied(plane, owned)
     assert plane.kubectl("-n", namespace, "delete", "cm", "owner").returncode == 0
-    async with KubeAPI.open(access_of(plane, "system:serviceaccount:kube-system:generic-garbage-collector")) as api:
+    async with KubeAPI.open(
+        access_of(plane, "system:serviceaccount:kube-system:generic-garbage-collector"), deadline=PATIENCE
+    ) as api:
         said = await refused(api.delete(paths(namespace, "owned")))
     assert "relax" in said or "cannot delete" in said
     assert plane.kubectl("-n", namespace, "get", "pov", "owned").returncode == 0
