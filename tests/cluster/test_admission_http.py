@@ -20,12 +20,14 @@ from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.injection.installation import Installation
 
 JSON = {"Content-Type": "application/json"}
+AT_ONCE = 8  # large bodies that may be under way
 
 
 @pytest.fixture
-async def served(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[Served]:
-    """A webhook that runs; nothing is registered."""
-    async with serving(control_plane, tmp_path, accounts=False) as served:
+async def served(request: pytest.FixtureRequest, control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[Served]:
+    """A webhook that runs; nothing is registered. Parameter False: it is as impatient as where it is installed."""
+    patient = getattr(request, "param", True)
+    async with serving(control_plane, tmp_path, accounts=False, patient=patient) as served:
         yield served
 
 
@@ -92,30 +94,57 @@ async def test_F3_a_body_without_a_length_is_bounded_too(served: Served, client:
         assert answer.status == 413
 
 
-async def test_F3_who_sends_too_slowly_is_not_waited_for(served: Served, client: aiohttp.ClientSession) -> None:
-    """A body that never ends: no answer that lets anything through, and others are answered meanwhile."""
-    ended = asyncio.Event()
+class Drops:
+    """Bodies that begin and do not end before all of them may.
 
-    async def drops() -> AsyncIterator[bytes]:
+    Attributes:
+        ended: set when they may.
+        begun: how many are under way.
+    """
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.begun = 0
+
+    async def _body(self) -> AsyncIterator[bytes]:
         yield b"{"
-        await ended.wait()
+        self.begun += 1
+        await self.ended.wait()
 
-    slow = [
-        asyncio.create_task(_status(client, drops(), ended)) for _ in range(8)
-    ]  # as many as large bodies may be under way at once
-    small = await asked(client, a_review(served, a_pod("support")))
-    assert small["allowed"] is True
-    assert set(await asyncio.gather(*slow)) <= {503, 0}
+    async def status(self, client: aiohttp.ClientSession) -> int:
+        """How one that is sent is answered; 0: it is hung up on."""
+        try:
+            async with client.post("/inject", data=self._body(), headers=JSON) as answer:
+                return answer.status
+        except aiohttp.ClientError:
+            return 0
 
 
-async def _status(client: aiohttp.ClientSession, body: AsyncIterator[bytes], ended: asyncio.Event) -> int:
+@pytest.mark.parametrize("served", [False], indirect=True)
+@pytest.mark.usefixtures("served")
+async def test_F3_who_sends_too_slowly_is_not_waited_for(client: aiohttp.ClientSession) -> None:
+    """Bodies that never end: no answer that lets anything through."""
+    drops = Drops()
     try:
-        async with client.post("/inject", data=body, headers=JSON) as answer:
-            return answer.status
-    except aiohttp.ClientError:
-        return 0
+        found = await asyncio.gather(*(drops.status(client) for _ in range(AT_ONCE)))
     finally:
-        ended.set()
+        drops.ended.set()
+    assert set(found) <= {503, 0}
+
+
+async def test_F3_who_sends_slowly_is_in_nobodys_way(served: Served, client: aiohttp.ClientSession) -> None:
+    """While as many bodies without an end are under way as may be at once, others are answered."""
+    drops = Drops()
+    slow = [asyncio.create_task(drops.status(client)) for _ in range(AT_ONCE)]
+    try:
+        await until(lambda: drops.begun == AT_ONCE)
+        small = await asked(client, a_review(served, a_pod("support")))
+        assert small["allowed"] is True
+        assert not any(each.done() for each in slow)
+    finally:
+        drops.ended.set()
+        found = await asyncio.gather(*slow)
+    assert set(found) == {400}
 
 
 @pytest.mark.parametrize(

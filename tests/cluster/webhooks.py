@@ -4,11 +4,12 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
@@ -17,10 +18,11 @@ from cluster.gated_pods import until
 from cluster_fixtures import a_namespace
 from control_plane.certificates import Authority
 from control_plane.running import ControlPlane
-from hitl.errors import ApiError
+from hitl.errors import HitlError
 from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
+from hitl_operator.cluster import admission
 from hitl_operator.cluster.admission import Admission, Webhook
 from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.tls import ServingCertificate
@@ -34,6 +36,7 @@ RESTRICTED = {
     "runAsNonRoot": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+_ASKED_WITHIN = 30  # seconds, the most there is; the chart says 5, and a machine that many share must not decide a test
 
 
 class Told(ServingCertificate):
@@ -110,9 +113,21 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(plane: ControlPlane, folder: Path, *, accounts: bool = True) -> AsyncIterator[Served]:
-    """A webhook with a gated namespace of its own; nobody calls it yet. `accounts`: controllers make some there."""
-    async with KubeAPI.open(Access.from_kubeconfig(plane.admin), deadline=PATIENCE) as api:
+async def serving(
+    plane: ControlPlane, folder: Path, *, accounts: bool = True, patient: bool = True
+) -> AsyncIterator[Served]:
+    """A webhook with a gated namespace of its own; nobody calls it yet.
+
+    Args:
+        plane: has the namespace.
+        folder: for its certificate.
+        accounts: controllers make some there.
+        patient: it takes as long for an answer as the API server here waits for one, not as little as where it runs.
+    """
+    async with AsyncExitStack() as held:
+        if patient:
+            held.enter_context(pytest.MonkeyPatch.context()).setattr(admission, "_WITHIN", float(_ASKED_WITHIN))
+        api = await held.enter_async_context(KubeAPI.open(Access.from_kubeconfig(plane.admin), deadline=PATIENCE))
         served = Served(plane, api, folder, a_namespace(plane))
         following = asyncio.create_task(served.namespaces.run())
         renewing = asyncio.create_task(served.certificate.run(lambda: False, lambda: True))
@@ -148,7 +163,7 @@ async def registration(
         "failurePolicy": "Fail",
         "reinvocationPolicy": "IfNeeded",
         "sideEffects": "None",
-        "timeoutSeconds": 30,  # the chart says 5; a machine that many share must not decide the test
+        "timeoutSeconds": _ASKED_WITHIN,
     }
     name = f"{name}-{namespace}"
     await api.create(REGISTRATIONS, {"metadata": {"name": name}, "webhooks": [hook]})
@@ -197,7 +212,7 @@ async def until_asked(served: Served, look: Callable[[Json], bool] | None = None
     async def acts() -> bool:
         try:
             pod = await served.made(a_pod("probe"), dry_run=True)
-        except ApiError:
+        except HitlError:  # refused, or the webhook was not reached
             return False
         return (look or is_gated)(pod)
 
@@ -223,6 +238,6 @@ def a_pod(name: str, **spec: Any) -> Json:
 async def _is_there(api: KubeAPI, path: str) -> bool:
     try:
         await api.get(path)
-    except ApiError:
+    except HitlError:
         return False
     return True
