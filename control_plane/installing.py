@@ -9,6 +9,7 @@ from typing import Any
 
 from control_plane.running import ControlPlane
 from hitl.kube import shipped
+from hitl.kube.marks import INJECTION
 
 ACTING = 120.0  # seconds within which an API server must have taken up a policy; it takes 1 to 4 on an idle machine
 
@@ -67,6 +68,8 @@ def install(plane: ControlPlane) -> None:
     _kubectl(plane, "wait", "--for=condition=Established", *established, f"--timeout={ACTING:.0f}s")
     applied(plane, *shipped.admission())
     until_policies_act(plane)
+    policy = {"apiVersion": "hitl.dev/v1alpha1", "kind": "AgentPolicy", "metadata": {"name": SENTINEL}}
+    _until_configured(plane, policy | {"spec": {"rules": [{"action": "Deny", "tools": ["*"]}]}}, "default")
 
 
 def install_backstop(plane: ControlPlane, images: Sequence[str], args: Sequence[str], authority: str) -> None:
@@ -81,6 +84,11 @@ def install_backstop(plane: ControlPlane, images: Sequence[str], args: Sequence[
     standard = shipped.sidecar_standard([(image, args) for image in images], [authority])
     applied(plane, standard, *shipped.pods())
     until_policies_act(plane)
+    gated = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SENTINEL, "labels": {INJECTION: "enabled"}}}
+    applied(plane, gated)
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": SENTINEL}}
+    _until_configured(plane, pod | {"spec": {"containers": [{"name": "agent", "image": "agent:1"}]}}, SENTINEL)
+    _kubectl(plane, "delete", "namespace", SENTINEL, "--wait=false")
 
 
 def until_policies_act(plane: ControlPlane) -> None:
@@ -96,6 +104,19 @@ def until_policies_act(plane: ControlPlane) -> None:
         if time.monotonic() > until:
             raise InstallFailed(f"no admission policy acts after {ACTING:.0f} s: {tried.stdout}{tried.stderr}")
     _kubectl(plane, "delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
+
+
+def _until_configured(plane: ControlPlane, tried: Mapping[str, Any], namespace: str) -> None:
+    """Return when the policies that judge this object know the kind of their parameters, which a new CRD brings.
+
+    An API server looks for new kinds now and then; until it has, such a policy refuses everything that it judges.
+    """
+    until = time.monotonic() + ACTING
+    command = ("create", "--dry-run=server", "-n", namespace, "-f", "-")
+    while "failed to configure" in (said := plane.kubectl(*command, stdin=json.dumps(tried)).stderr):
+        if time.monotonic() > until:
+            raise InstallFailed(f"an admission policy is not configured after {ACTING:.0f} s: {said}")
+        time.sleep(0.1)
 
 
 def _kubectl(plane: ControlPlane, *args: str) -> subprocess.CompletedProcess[str]:

@@ -81,7 +81,7 @@ def test_audit_logs_are_verified_where_they_were_copied_to(inbox: Inbox, tmp_pat
     assert (done.code, done.lines) == (0, [f"chain   {log}   1 record, 1 epoch, 0 problems"])
     unnamed = ana.hitl("audit", "verify")
     assert unnamed.code == 2
-    assert "name the logs: a cluster's sidecars keep theirs" in unnamed.err
+    assert "name the archive: the operator keeps it" in unnamed.err
 
 
 def test_a_policy_file_is_checked_without_any_cluster(inbox: Inbox, tmp_path: Path) -> None:
