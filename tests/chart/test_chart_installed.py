@@ -14,7 +14,7 @@ from chart.rendering import CHART, PATIENCE, Helm, Rendered
 from cluster.inboxes import Inbox
 from cluster.operators import Operator
 from control_plane.installing import applied
-from control_plane.running import ControlPlane, free_ports
+from control_plane.running import ControlPlane
 from hitl.kube import shipped
 from hitl.kube.shipped import Shipped
 from hitl_operator.cluster.publishing import FIELD_MANAGER, WEBHOOK, WEBHOOKS
@@ -193,8 +193,7 @@ async def test_C4_an_operator_as_installed_finds_everything_in_place(
     operator.settings.write_text(rendered.one("ConfigMap", "hitl-settings")["data"]["settings.yaml"])
     own = {"--listen", "--http", "--admission", "--replica", "--settings", "--state"}  # what only a pod has
     flags = [flag for flag in rendered.arguments() if flag.partition("=")[0] not in own]
-    admission = f"--admission=127.0.0.1:{free_ports(1)[0]}"
-    await operator.start(*flags, admission, f"--state={tmp_path / 'state'}", user=HERE.operator)
+    await operator.start(*flags, "--admission=127.0.0.1:0", f"--state={tmp_path / 'state'}", user=HERE.operator)
     try:
         await operator.ready()
         until(lambda: bool(bundle(standing)), "the webhook has a caBundle")
@@ -204,6 +203,7 @@ async def test_C4_an_operator_as_installed_finds_everything_in_place(
         found = root.hitl("doctor", "--operator-namespace", "guard", "-o", "json")
     finally:
         await operator.end()
+    assert "[+]" in text, text
     assert "[!]" not in text, text
     assert [each for each in found.document if each["health"] == "problem"] == []
     assert found.code == 0

@@ -17,7 +17,7 @@ from cluster.gated_pods import until
 from cluster.operators import NAME, Operator
 from control_plane.certificates import Authority
 from control_plane.installing import applied
-from control_plane.running import ControlPlane, free_ports
+from control_plane.running import ControlPlane
 from hitl.approvals.requests import DecisionKind
 from hitl.kube.policy_conditions import Accepted
 from hitl.kube.unprotected import Why
@@ -78,8 +78,7 @@ async def operator(tmp_path: Path, control_plane: ControlPlane) -> Metrics:
     replica = Operator(
         "metrics", tmp_path, control_plane, *authority.server("hub", names=(NAME,)).write(tmp_path, "hub")
     )
-    (port,) = free_ports(1)
-    injection = ("--admission", f"127.0.0.1:{port}", "--sidecar-image", "hitl-sidecar:1", "--ca", str(ca))
+    injection = ("--admission", "127.0.0.1:0", "--sidecar-image", "hitl-sidecar:1", "--ca", str(ca))
     await replica.start(*injection, "--archive", str(tmp_path / "archive"))
     try:
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,6 +30,7 @@ from hitl.v1 import gate_pb2, gate_pb2_grpc
 NAME = "hitl-operator.hitl-system.svc"
 GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{DEFAULT.namespace}")
 ANA = "ana@example.com"
+_ANSWER_WITHIN = 60.0  # seconds for one page; no test asks a replica that it sent SIGSTOP
 _numbers = itertools.count(1)
 
 
@@ -73,6 +75,12 @@ class Operator:
     async def get(self, path: str) -> tuple[int, str]:
         """Status and text; (0, "") while it does not answer."""
         return await asyncio.to_thread(_get, f"http://{self.http}{path}")
+
+    def admission(self) -> str:
+        """Where its webhook listens, by its log; for a replica that is ready and was given port 0."""
+        found = re.findall(r" admission listen=(\S+)", self.log.read_text())
+        assert found, self.log.read_text()
+        return str(found[-1])
 
     async def leads(self) -> bool:
         return "hitl_leader 1.0" in (await self.get("/metrics"))[1]
@@ -277,7 +285,7 @@ class Installation:
 
 def _get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=_ANSWER_WITHIN) as answer:
             return int(answer.status), str(answer.read().decode())
     except urllib.error.HTTPError as error:
         with error:
