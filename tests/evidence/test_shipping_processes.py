@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evidence.archives import a_checked
-from evidence.processes import Stage, archived
+from evidence.processes import EVER, Stage, archived
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -31,8 +31,9 @@ async def test_H2_a_log_reaches_the_archive_whole_and_its_end_too(stage: Stage) 
     await stage.start_hub()
     sidecar = await stage.start_sidecar()
     await stage.check(50)
+    await stage.until_archived()  # what is under way when a sidecar ends may be handed over once more
     assert await sidecar.end(signal.SIGTERM) == 0
-    assert archived(stage.archive) == stage.written()
+    assert list(dict.fromkeys(archived(stage.archive))) == stage.written()
     assert stage.hub is not None
     assert await stage.hub.end(signal.SIGTERM) == 0
     report = a_checked(stage.archive)
@@ -64,8 +65,9 @@ async def test_H2_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(stage: 
             await asyncio.gather(late, return_exceptions=True)
         else:
             await child.end()
+        acknowledged = stage.acknowledged()  # first: the other one goes on
         there = set(archived(stage.archive))
-        assert [line for line in stage.acknowledged() if line not in there] == []
+        assert [line for line in acknowledged if line not in there] == []
         await (stage.start_hub() if victim == "hub" else stage.start_sidecar())
     await stage.check()
     await stage.until_archived()
@@ -117,14 +119,17 @@ async def test_H2_another_replica_with_a_folder_of_its_own_takes_over(stage: Sta
 
 async def test_H2_a_full_archive_stops_nobody_and_misses_nothing_afterwards(stage: Stage) -> None:
     """H2: where no file may grow any more calls go on, lines stay with the sidecar, and come once there is room."""
-    hub = await stage.start_hub(largest_file=6000)
+    hub = await stage.start_hub(largest_file=128 << 10)  # far above what else a hub writes
     await stage.start_sidecar()
-    await stage.check(100)
+    await stage.check(20)
+    await stage.until_archived()
+    await stage.check(350)
     await stage.until(lambda: "archive-unwritable" in hub.log.read_text())
     await stage.check(100)
+    acknowledged = stage.acknowledged()  # first: both go on
     there = set(archived(stage.archive))
-    assert [line for line in stage.acknowledged() if line not in there] == []
-    assert len(stage.acknowledged()) < len(stage.written())
+    assert [line for line in acknowledged if line not in there] == []
+    assert 20 <= len(acknowledged) < len(stage.written())
     await hub.end()
     await stage.start_hub()
     await stage.until_archived()
@@ -139,7 +144,7 @@ async def test_I12_no_allowed_call_waits_for_the_archive(stage: Stage) -> None:
     await stage.check(20)
     hub.process.send_signal(signal.SIGSTOP)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(600):
             await stage.check(500)
     finally:
         hub.process.send_signal(signal.SIGCONT)
@@ -157,7 +162,8 @@ async def test_I10_no_raw_argument_reaches_the_archive(stage: Stage) -> None:
     async with stage.gate() as gate:
         arguments = b'{"item":"x","api_key":"' + secret + b'"}'
         call = gate_pb2.ToolCall(server="shop", tool="get_price", arguments_json=arguments)
-        await gate.Check(gate_pb2.CheckRequest(call=call), timeout=60, wait_for_ready=True)
+        await gate.Check(gate_pb2.CheckRequest(call=call), timeout=EVER, wait_for_ready=True)
+    await stage.until_archived()
     await sidecar.end(signal.SIGTERM)
     everything = b"".join(archived(stage.archive))
     assert b"get_price" in everything
