@@ -69,7 +69,7 @@ def a_ground(plane: ControlPlane) -> Ground:
 
 
 def let_edit(plane: ControlPlane, namespace: str) -> None:
-    """Bind the editor in a namespace; returns when that is gone by, and when pods can be made there at all."""
+    """Bind the editor in a namespace; returns when that is gone by, and when pods can be made there and in WILD."""
     kind = {"apiVersion": "rbac.authorization.k8s.io/v1"}
     debugging = {
         "apiGroups": [""],
@@ -89,8 +89,9 @@ def let_edit(plane: ControlPlane, namespace: str) -> None:
     for wish in wishes:
         while plane.kubectl("auth", "can-i", *wish, f"--as={EDITOR}").stdout.strip() != "yes":
             assert time.monotonic() < until, f"{EDITOR} may not {' '.join(wish)}"
-    while plane.kubectl("get", "serviceaccount", "default", "-n", namespace).returncode:
-        assert time.monotonic() < until, f"no ServiceAccount default in {namespace}"
+    for place in (namespace, WILD):  # attacks are tried there as well
+        while plane.kubectl("get", "serviceaccount", "default", "-n", place).returncode:
+            assert time.monotonic() < until, f"no ServiceAccount default in {place}"
 
 
 def plain_pod(name: str, *changes: Change) -> Json:

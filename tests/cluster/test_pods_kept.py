@@ -1,5 +1,6 @@
 """Running pods of a gated namespace: what editors try on them, and what has to go on working (E1, B2, I11)."""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -23,7 +24,7 @@ from cluster.backstop import (
     until_made,
 )
 from cluster_fixtures import a_namespace
-from control_plane.installing import ACTING, applied
+from control_plane.installing import ACTING, applied, until_policies_act
 from control_plane.running import ControlPlane
 from hitl.errors import ApiError
 from hitl.kube import shipped
@@ -370,6 +371,7 @@ async def test_E1_installed_anew_the_policy_goes_by_what_stands_then(ground: Gro
             assert "HITL_HUB_CA_PEM" in await refusal(editor.create(ground.pods(), gated_pod(a_name())))
         finally:
             applied(ground.plane, shipped.sidecar_standard(sidecars, before["authorities"]), *pods)
+            await asyncio.to_thread(until_policies_act, ground.plane)  # while none does, any pod can be made
             await until_made(editor, ground.pods(), gated_pod(a_name()))
 
 
