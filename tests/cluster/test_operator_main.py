@@ -17,6 +17,7 @@ from cluster.gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, u
 from cluster.hubs_over_tls import Line
 from cluster.operators import Installation, Operator
 from cluster.rights import bound, rights_without
+from cluster.voting import PATIENCE
 from control_plane.certificates import Authority
 from control_plane.installing import applied
 from control_plane.running import ControlPlane
@@ -28,6 +29,7 @@ from hitl.policy.config import compile_config
 from hitl.v1 import hub_pb2
 
 pytestmark = pytest.mark.timeout(600)
+A_LOOK = 600.0  # seconds for a look at the pods of every gated namespace that other tests left
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ async def installation(
 ) -> AsyncIterator[Installation]:
     """A gated namespace; no replica yet."""
     let_nodes_make_tokens(control_plane)
-    async with KubeAPI.open(node_access(as_user)) as node:
+    async with KubeAPI.open(node_access(as_user), deadline=PATIENCE) as node:
         pods = Pods(control_plane, namespace, admin, node)
         await pods.account()
         installation = Installation(pods, tmp_path)
@@ -175,6 +177,7 @@ async def test_it_serves_metrics_and_ends_in_order(installation: Installation) -
     await line.close()
 
 
+@pytest.mark.timeout(1500)
 async def test_the_leader_reports_pods_without_a_gate(installation: Installation, admin: KubeAPI) -> None:
     """By the metric and by an Event beside the pod, with the operator's own rights; others of the server may count."""
     pod = await installation.pods.create("open-7d9f-abcde", init=(), gated=False)
@@ -184,7 +187,7 @@ async def test_the_leader_reports_pods_without_a_gate(installation: Installation
         events = [each async for each in admin.list(path_of("v1", "events", installation.pods.namespace))]
         return [each["involvedObject"]["uid"] for each in events if each["reason"] == "Unprotected"]
 
-    assert await until(told) == [pod["metadata"]["uid"]]
+    assert await until(told, A_LOOK) == [pod["metadata"]["uid"]]
 
     async def counted() -> bool:
         lines = (await operator.get("/metrics"))[1].splitlines()
@@ -193,7 +196,7 @@ async def test_the_leader_reports_pods_without_a_gate(installation: Installation
         ]
         return any(number >= 1 for number in numbers)
 
-    await until(counted)
+    await until(counted, A_LOOK)
 
 
 async def test_a_pod_that_no_policy_selects_gets_the_built_in_one(installation: Installation) -> None:

@@ -25,6 +25,7 @@ from hitl_operator.cluster.namespaces import NamespaceCache
 from hitl_operator.cluster.unprotected import UnprotectedPods
 
 METRIC = "hitl_unprotected_pods"
+A_LOOK = 600.0  # seconds for some looks: each lists the pods of every gated namespace that other tests left
 WHAT = "without a gate (no sidecar), so nobody is asked about its calls. Next:"
 
 
@@ -109,7 +110,7 @@ async def test_pods_without_a_gate_are_counted_by_reason(control_plane: ControlP
             await leader.report.look()
             return leader.in_namespace(namespace) == {Why.NO_SIDECAR: 2, Why.OPTED_OUT: 1}
 
-        await until(counted)  # a moment passes until the cache knows that pods may opt out
+        await until(counted, A_LOOK)  # a moment passes until the cache knows that pods may opt out
         assert open_one not in leader.report.counts
         assert (leader.shown(Why.NO_SIDECAR) or 0) >= 2
         assert (leader.shown(Why.OPTED_OUT) or 0) >= 1
@@ -151,12 +152,12 @@ async def test_who_does_not_lead_shows_no_number(control_plane: ControlPlane) ->
     applied(control_plane, web("web-5d9c7-a", namespace))
     async with a_leader(control_plane, namespace) as leader:
         task = asyncio.create_task(leader.report.run())
-        await until(lambda: leader.shown(Why.NO_SIDECAR))
+        await until(lambda: leader.shown(Why.NO_SIDECAR), A_LOOK)
         leader.is_one = False
-        await until(lambda: leader.shown(Why.NO_SIDECAR) is None)
+        await until(lambda: leader.shown(Why.NO_SIDECAR) is None, A_LOOK)
         assert leader.report.counts == {}
         leader.is_one = True
-        await until(lambda: leader.in_namespace(namespace) == {Why.NO_SIDECAR: 1})
+        await until(lambda: leader.in_namespace(namespace) == {Why.NO_SIDECAR: 1}, A_LOOK)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -184,15 +185,15 @@ async def test_a_namespace_that_cannot_be_read_keeps_its_numbers(control_plane: 
             await leader.report.look()
             return bool(leader.report.trouble.why) is fails
 
-        await until(lambda: looks(fails=False))
+        await until(lambda: looks(fails=False), A_LOOK)
         assert leader.in_namespace(namespace) == {Why.NO_SIDECAR: 1}
         assert control_plane.kubectl("delete", "clusterrolebinding", user).returncode == 0
-        await until(lambda: looks(fails=True))
+        await until(lambda: looks(fails=True), A_LOOK)
         assert 'cannot list resource "pods"' in leader.report.trouble.why
         assert leader.in_namespace(namespace) == {Why.NO_SIDECAR: 1}
         assert (leader.shown(Why.NO_SIDECAR) or 0) >= 1
         applied(control_plane, binding)
-        await until(lambda: looks(fails=False))
+        await until(lambda: looks(fails=False), A_LOOK)
 
 
 def managed(*fields: tuple[str, Sequence[str]]) -> dict[str, Any]:
