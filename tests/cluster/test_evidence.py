@@ -10,6 +10,7 @@ import pytest
 
 from cluster.gated_pods import Pods, let_nodes_make_tokens, node_access, until
 from cluster.operators import ANA, Installation
+from cluster.voting import PATIENCE
 from control_plane.running import ControlPlane
 from evidence.processes import archived
 from hitl.audit.archive import verify_archive
@@ -30,7 +31,7 @@ async def installation(
 ) -> AsyncIterator[Installation]:
     """A gated namespace with ana's policy; no replica yet."""
     let_nodes_make_tokens(control_plane)
-    async with KubeAPI.open(node_access(as_user)) as node:
+    async with KubeAPI.open(node_access(as_user), deadline=PATIENCE) as node:
         pods = Pods(control_plane, namespace, admin, node)
         await pods.account()
         installation = Installation(pods, tmp_path)

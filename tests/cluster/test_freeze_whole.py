@@ -13,6 +13,7 @@ import pytest
 from cluster.freezing import freeze, thaw
 from cluster.gated_pods import Pods, let_nodes_make_tokens, node_access, until
 from cluster.operators import Installation, SidecarProcess
+from cluster.voting import PATIENCE
 from control_plane.running import ControlPlane
 from hitl.approvals.conditions import CancelReason, outcome
 from hitl.approvals.requests import State
@@ -28,7 +29,7 @@ async def installation(
 ) -> AsyncIterator[Installation]:
     """A gated namespace with ana's policy; no replica yet."""
     let_nodes_make_tokens(control_plane)
-    async with KubeAPI.open(node_access(as_user)) as node:
+    async with KubeAPI.open(node_access(as_user), deadline=PATIENCE) as node:
         pods = Pods(control_plane, namespace, admin, node)
         await pods.account()
         installation = Installation(pods, tmp_path)
