@@ -117,6 +117,8 @@ def test_B5_a_day_of_many_chains_goes_in_notes_of_bearable_size(
     expire(tmp_path, NOON.date() + timedelta(days=401), 400, noted)
     assert not folder.exists()
     assert max(len(note.chains) for note in notes) == LARGEST
+    noted_twice = sum(len(note.chains) for note in notes) - len({each.epoch for note in notes for each in note.chains})
+    assert noted_twice == 1, "the long one's first end was not kept until its next record came"
     ends: dict[str, int] = {}
     for chain in (chain for note in notes for chain in note.chains):
         ends[chain.epoch] = max(chain.sequence, ends.get(chain.epoch, 0))
@@ -181,6 +183,17 @@ def test_H2_what_is_given_back_contradicts_what_was_said_meanwhile() -> None:
         taken = pending.take()
         assert sorted(head.hash[0] for each in taken for head in each.heads) == ["a", "b"]
         pending.give_back(taken)
+
+
+def test_H2_a_fork_that_is_given_back_survives_what_is_newer() -> None:
+    """H2: while the disk was tried the sidecar went on; both heads that contradict are kept beside its newest."""
+    pending = Pending()
+    for digest in "ab":
+        pending.said(ChainHead("uid-1", "e1", 5, digest * 64, stored=False))
+    taken = pending.take()
+    pending.said(ChainHead("uid-1", "e1", 9, "c" * 64, stored=False))
+    pending.give_back(taken)
+    assert sorted(head.hash[0] for each in pending.take() for head in each.heads) == ["a", "b", "c"]
 
 
 async def test_digests_of_policies_are_forgotten_and_texts_are_not(
