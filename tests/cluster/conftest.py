@@ -2,17 +2,19 @@
 
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.voting import Court, a_court
+from cluster.voting import PATIENCE, Court, a_court
 from control_plane.installing import install, install_backstop
 from control_plane.running import ControlPlane
 
 if TYPE_CHECKING:
     from cluster.backstop import Ground
     from cluster.gated_pods import Pods
+    from cluster.operators import Installation
     from cluster.policy_replicas import Author, Replicas
     from hitl.kube.access import Access
     from hitl.kube.api import KubeAPI
@@ -65,10 +67,27 @@ async def pods(
     from hitl.kube.api import KubeAPI
 
     let_nodes_make_tokens(control_plane)
-    async with KubeAPI.open(node_access(as_user)) as node:
+    async with KubeAPI.open(node_access(as_user), deadline=PATIENCE) as node:
         pods = Pods(control_plane, namespace, admin, node)
         await pods.account()
         yield pods
+
+
+@pytest.fixture
+async def installation(pods: "Pods", tmp_path: Path) -> "AsyncIterator[Installation]":
+    """Replicas as processes for that namespace: none yet, and no policy; they end with the test."""
+    from cluster.operators import Installation
+
+    installation = Installation(pods, tmp_path)
+    yield installation
+    await installation.close()
+
+
+@pytest.fixture
+async def peopled(installation: "Installation") -> "Installation":
+    """The same with ana, who may decide, and her policy."""
+    await installation.people()
+    return installation
 
 
 @pytest.fixture

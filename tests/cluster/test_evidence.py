@@ -3,41 +3,22 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from cluster.gated_pods import Pods, let_nodes_make_tokens, node_access, until
+from cluster.gated_pods import until
 from cluster.operators import ANA, Installation
-from cluster.voting import PATIENCE
-from control_plane.running import ControlPlane
 from evidence.processes import archived
 from hitl.audit.archive import verify_archive
 from hitl.audit.report import rows_of
 from hitl.audit.signing import PublicKeys
-from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 from hitl.kube.shipped import DEFAULT
 from hitl_operator.cluster.audit_key import NAME
 
 pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture
-async def installation(
-    tmp_path: Path, control_plane: ControlPlane, namespace: str, admin: KubeAPI, as_user: Callable[..., Access]
-) -> AsyncIterator[Installation]:
-    """A gated namespace with ana's policy; no replica yet."""
-    let_nodes_make_tokens(control_plane)
-    async with KubeAPI.open(node_access(as_user), deadline=PATIENCE) as node:
-        pods = Pods(control_plane, namespace, admin, node)
-        await pods.account()
-        installation = Installation(pods, tmp_path)
-        await installation.people()
-        yield installation
-        await installation.close()
 
 
 async def published(admin: KubeAPI) -> PublicKeys:
@@ -51,21 +32,21 @@ def kept_requests(archive: Path, uids: set[str]) -> set[str]:
 
 
 async def test_H2_two_replicas_one_volume_one_killed_and_an_auditor_gets_from_row_to_vote(
-    installation: Installation, admin: KubeAPI, tmp_path: Path
+    peopled: Installation, admin: KubeAPI, tmp_path: Path
 ) -> None:
     """H2: calls approved before and after a replica is killed are in one archive that verifies under the published
     key, and each row leads to ana's entry as the API server stored it, and to the policy text.
     """
     archive = tmp_path / "archive"
-    first, second = [await installation.operator(name).start("--archive", str(archive)) for name in "ab"]
+    first, second = [await peopled.operator(name).start("--archive", str(archive)) for name in "ab"]
     for each in (first, second):
         await each.ready()
-    sidecar = await installation.sidecar(first, second)
+    sidecar = await peopled.sidecar(first, second)
     requests = []
     for call in ("toolu_1", "toolu_2"):
         waiting = asyncio.create_task(sidecar.insist(call))
-        requests += (pending := await installation.pending())
-        await installation.approve(*pending)
+        requests += (pending := await peopled.pending())
+        await peopled.approve(*pending)
         assert await waiting == "ALLOWED"
         if call == "toolu_1":
             await until(lambda: archived(archive))
@@ -89,16 +70,16 @@ async def test_H2_two_replicas_one_volume_one_killed_and_an_auditor_gets_from_ro
 
 
 async def test_H2_an_archive_that_cannot_be_written_is_said_and_stops_nobody(
-    installation: Installation, tmp_path: Path
+    peopled: Installation, tmp_path: Path
 ) -> None:
     """H2: the replica becomes ready, releases calls, and says in /readyz and in a metric that nothing is archived."""
     archive = tmp_path / "archive"
     archive.write_text("no folder")
-    operator = await installation.operator("a").start("--archive", str(archive))
+    operator = await peopled.operator("a").start("--archive", str(archive))
     await operator.ready()
-    sidecar = await installation.sidecar(operator)
+    sidecar = await peopled.sidecar(operator)
     waiting = asyncio.create_task(sidecar.insist("toolu_1"))
-    await installation.approve(*await installation.pending())
+    await peopled.approve(*await peopled.pending())
     assert await waiting == "ALLOWED"
 
     async def is_said() -> bool:

@@ -4,53 +4,33 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.freezing import freeze, thaw
-from cluster.gated_pods import Pods, let_nodes_make_tokens, node_access, until
+from cluster.gated_pods import until
 from cluster.operators import Installation, SidecarProcess
-from cluster.voting import PATIENCE
 from control_plane.running import ControlPlane
 from hitl.approvals.conditions import CancelReason, outcome
 from hitl.approvals.requests import State
-from hitl.kube.access import Access
-from hitl.kube.api import KubeAPI
 
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture
-async def installation(
-    tmp_path: Path, control_plane: ControlPlane, namespace: str, admin: KubeAPI, as_user: Callable[..., Access]
-) -> AsyncIterator[Installation]:
-    """A gated namespace with ana's policy; no replica yet."""
-    let_nodes_make_tokens(control_plane)
-    async with KubeAPI.open(node_access(as_user), deadline=PATIENCE) as node:
-        pods = Pods(control_plane, namespace, admin, node)
-        await pods.account()
-        installation = Installation(pods, tmp_path)
-        await installation.people()
-        yield installation
-        await installation.close()
-
-
 async def test_I8_it_stops_what_runs_what_waits_and_what_was_approved(
-    installation: Installation, control_plane: ControlPlane
+    peopled: Installation, control_plane: ControlPlane
 ) -> None:
     """I1, I8: at both replicas; with one of them killed and the API server away it stays so; thawed, calls run."""
-    namespace = installation.pods.namespace
-    first, second = await installation.replicas("a", "b")
-    one, other = await installation.sidecar(first, second), await installation.sidecar(second, first)
+    namespace = peopled.pods.namespace
+    first, second = await peopled.replicas("a", "b")
+    one, other = await peopled.sidecar(first, second), await peopled.sidecar(second, first)
     await until(lambda: _is_asked(other))  # and nobody waits on it
-    (unheld,) = await installation.pending()
-    await installation.approve(unheld)
-    await installation.state(unheld, State.APPROVED)
+    (unheld,) = await peopled.pending()
+    await peopled.approve(unheld)
+    await peopled.state(unheld, State.APPROVED)
     waiting = asyncio.create_task(one.insist("t-1"))
-    (held,) = await installation.pending()
+    (held,) = await peopled.pending()
     for sidecar in (one, other):
         assert await sidecar.check("read-before", "get_refund") == "ALLOWED"
 
@@ -62,7 +42,7 @@ async def test_I8_it_stops_what_runs_what_waits_and_what_was_approved(
     print(f"kubectl returned after {stored - began:.2f} s, all refused {time.monotonic() - stored:.2f} s later")  # noqa: T201
     assert (await waiting, one.reasons["t-1"]) == ("CANCELLED", "FROZEN")
     for request in (held, unheld):
-        ended = await installation.state(request, State.CANCELLED)
+        ended = await peopled.state(request, State.CANCELLED)
         condition = outcome(ended.status.conditions, State.CANCELLED)
         assert condition is not None
         assert (condition.reason, condition.message) == (CancelReason.FROZEN, 'frozen by admin: "INC-88"')
@@ -78,7 +58,7 @@ async def test_I8_it_stops_what_runs_what_waits_and_what_was_approved(
     finally:
         control_plane.thaw()
     assert {one.reasons[each] for each in ("t-2", "t-3")} == {"FROZEN"}
-    late = await installation.sidecar(second)
+    late = await peopled.sidecar(second)
     assert await late.check("t-5", "get_refund") == "DENIED"
 
     thaw(control_plane, namespace, "inc-88")

@@ -3,38 +3,22 @@
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.backstop import IMAGE
-from cluster.gated_pods import EVER, Pods, let_nodes_make_tokens, node_access, until
+from cluster.gated_pods import EVER, until
 from cluster.operators import Installation
 from cluster.webhooks import a_pod, is_gated, registration
 from control_plane.certificates import Authority
 from control_plane.running import ControlPlane
 from hitl.errors import HitlError
-from hitl.kube.access import Access
 from hitl.kube.api import KubeAPI
 from hitl.kube.paths import path_of
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture
-async def installation(
-    tmp_path: Path, control_plane: ControlPlane, namespace: str, admin: KubeAPI, as_user: Callable[..., Access]
-) -> AsyncIterator[Installation]:
-    """A gated namespace; no replica yet."""
-    let_nodes_make_tokens(control_plane)
-    async with KubeAPI.open(node_access(as_user)) as node:
-        pods = Pods(control_plane, namespace, admin, node)
-        await pods.account()
-        installation = Installation(pods, tmp_path)
-        yield installation
-        await installation.close()
 
 
 async def test_every_replica_injects(installation: Installation, admin: KubeAPI) -> None:
